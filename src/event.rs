@@ -1,0 +1,167 @@
+//! What happens during a command, as typed events.
+//!
+//! Stages emit; bars, plain lines, JSON lines, the log and the report listen. A stage never prints. Events of
+//! all lanes go through one bounded channel, so every listener sees one order.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use serde::Serialize;
+
+/// A stage of a move, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Connect, read both catalogs, preflight, plan.
+    Check,
+    /// Make the source refuse writes.
+    Fence,
+    /// Extensions and everything that must exist before rows can be loaded.
+    Schema,
+    /// Rows, large objects, sequences.
+    Copy,
+    /// Indexes and unique constraints.
+    Indexes,
+    /// Foreign keys, triggers, policies, materialised views, statistics.
+    Finish,
+    /// Compare both sides.
+    Verify,
+}
+
+impl Stage {
+    /// The word for a person.
+    pub fn title(self) -> &'static str {
+        match self {
+            Stage::Check => "check",
+            Stage::Fence => "fence",
+            Stage::Schema => "schema",
+            Stage::Copy => "copy",
+            Stage::Indexes => "indexes",
+            Stage::Finish => "finish",
+            Stage::Verify => "verify",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A stage begins. Totals are estimates where they are not known exactly; `None` where unknown.
+    StageStarted {
+        /// The stage.
+        stage: Stage,
+        /// How many work items it has (chunks, statements, indexes, tables to compare).
+        items: Option<u64>,
+        /// How many bytes it will move or read, estimated.
+        bytes: Option<u64>,
+        /// How many rows it will move or read, estimated.
+        rows: Option<u64>,
+    },
+    /// A stage is over.
+    StageFinished {
+        /// The stage.
+        stage: Stage,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// A work item of a stage begins on a lane.
+    ItemStarted {
+        /// The stage.
+        stage: Stage,
+        /// The lane, from 0.
+        lane: usize,
+        /// What it is: `public.asset (chunk 3 of 17)`, `index clip_index`.
+        item: String,
+        /// Its size in bytes, estimated, where that is known.
+        bytes: Option<u64>,
+    },
+    /// Progress within an item since the last such event.
+    Progress {
+        /// The stage.
+        stage: Stage,
+        /// The lane.
+        lane: usize,
+        /// Further rows.
+        rows: u64,
+        /// Further bytes.
+        bytes: u64,
+    },
+    /// What the server tells of an index build (`pg_stat_progress_create_index`).
+    IndexProgress {
+        /// The lane.
+        lane: usize,
+        /// The index.
+        item: String,
+        /// The server's phase.
+        phase: String,
+        /// Per cent of the phase, where the server tells.
+        percent: Option<f64>,
+    },
+    /// A work item is done.
+    ItemFinished {
+        /// The stage.
+        stage: Stage,
+        /// The lane.
+        lane: usize,
+        /// What it is.
+        item: String,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// Something went wrong and is tried again.
+    Retry {
+        /// The stage.
+        stage: Stage,
+        /// What is tried again.
+        item: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something the operator should know; the run goes on.
+    Warning {
+        /// The sentence.
+        message: String,
+    },
+    /// Something of interest, at `-v`.
+    Note {
+        /// The sentence.
+        message: String,
+    },
+}
+
+/// How many events wait at most; a slow terminal slows the lanes down rather than filling memory.
+const CAPACITY: usize = 1024;
+
+/// The sending end, cloned into every stage and lane.
+#[derive(Debug, Clone)]
+pub struct Events(Option<SyncSender<Event>>);
+
+impl Events {
+    /// A channel: the sending end for stages, the receiving end for one listener.
+    pub fn channel() -> (Events, Receiver<Event>) {
+        let (sender, receiver) = sync_channel(CAPACITY);
+        (Events(Some(sender)), receiver)
+    }
+
+    /// A sending end that nobody listens to.
+    pub fn none() -> Events {
+        Events(None)
+    }
+
+    /// Sends an event. A listener that is gone is no reason to stop a move.
+    pub fn emit(&self, event: Event) {
+        if let Some(sender) = &self.0 {
+            let _ = sender.send(event);
+        }
+    }
+
+    /// Sends a warning.
+    pub fn warn(&self, message: impl Into<String>) {
+        self.emit(Event::Warning { message: message.into() });
+    }
+
+    /// Sends a note.
+    pub fn note(&self, message: impl Into<String>) {
+        self.emit(Event::Note { message: message.into() });
+    }
+}

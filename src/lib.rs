@@ -1,0 +1,18 @@
+//! `pgmove` moves a PostgreSQL database from one server to another and proves that both sides are equal.
+//!
+//! The stages of a move, in the order of the modules below. Each takes the value that the stage before
+//! returned, emits [`event::Event`]s, and returns a value:
+//!
+//! ```text
+//!  cli -> settings -> pg (connect) -> catalog (inspect) -> preflight (findings) -> plan
+//!                                                                                   |
+//!       schema (pre-data) -> transfer (COPY) -> index -> schema (post-data) -> verify -> report
+//!                               |
+//!       source COPY -> digest -> archive (zstd) -> target COPY + ledger row, one transaction
+//! ```
+//!
+//! [`run`] holds the stages in order; read it first. Only [`cli`] and [`report`] print.
+
+pub mod error;
+pub mod event;
+pub mod pg;
