@@ -16,3 +16,4 @@
 pub mod error;
 pub mod event;
 pub mod pg;
+pub mod transfer;

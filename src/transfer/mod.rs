@@ -1,0 +1,4 @@
+//! Rows from the source into the target: lanes, chunks, digests, the archive.
+
+pub mod convert;
+pub mod digest;
