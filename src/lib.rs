@@ -15,5 +15,6 @@
 
 pub mod error;
 pub mod event;
+pub mod journal;
 pub mod pg;
 pub mod transfer;
