@@ -2,4 +2,7 @@
 
 pub mod convert;
 pub mod digest;
+pub mod ledger;
+pub mod pool;
+pub mod relay;
 pub mod schedule;

@@ -1,0 +1,200 @@
+//! The command line as it is typed: one definition for parsing, `--help`, and the environment variables.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What every exit code means; part of `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done and proven
+  1    internal error
+  2    usage or settings
+  3    refused by the check; nothing was written
+  4    verification found a difference
+  5    stopped; go on with --resume
+  7    failed, must start over; the message says what is left where
+  8    equal as far as compared, but something was not compared
+  130  interrupted at a safe point; go on with --resume";
+
+/// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
+///
+/// The move streams rows in binary through this machine, hashes them on the way, rebuilds indexes (vector
+/// indexes too), and then compares both sides by row counts, checksums and schema. Exit code 0 means proven.
+#[derive(Debug, Parser)]
+#[command(name = "pgmove", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) display: Display,
+}
+
+/// How a command talks.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Display {
+    /// Print nothing but errors and the verdict
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Tell more: each statement's object (-v), the log of the libraries (-vv)
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// What stdout carries: text for people, or JSON, one event a line and the result last
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text, env = "PGMOVE_OUTPUT")]
+    pub(crate) output: Output,
+}
+
+/// The form of the results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables and sentences.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Move a database: check, copy, rebuild indexes, verify, verdict
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<Run>),
+    /// Compare two databases, at any time
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Verify),
+    /// Make a source refuse writes, and end the sessions that could write
+    Fence(Fence),
+    /// Lift the fence of a source
+    Unfence(Fence),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  See what would be done; nothing is written on either side:
+    pgmove run --source postgres://immich@old/immich --target postgres://app@new/app --dry-run
+  Move, with the source refusing writes meanwhile:
+    PGMOVE_SOURCE_PASSWORD=… PGMOVE_TARGET_PASSWORD=… \\
+    pgmove run --source postgres://immich@old/immich --target postgres://app@new/app --fence
+  Go on after an interruption:
+    pgmove run --source … --target … --resume";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  Compare rows, sequences, large objects and schema:
+    pgmove verify --source postgres://immich@old/immich --target postgres://app@new/app
+  Only count rows (proves less, so it ends with exit code 8):
+    pgmove verify --source … --target … --counts";
+
+/// The two databases.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Databases")]
+pub(crate) struct Endpoints {
+    /// The database to move from: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
+    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    pub(crate) source: String,
+    /// The database to move into; its role is an ordinary owner of the database
+    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET", hide_env_values = true)]
+    pub(crate) target: String,
+    /// The same database as a superuser, for what its owner may not do (the plan names each statement)
+    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET_ADMIN", hide_env_values = true)]
+    pub(crate) target_admin: Option<String>,
+    /// Where pg_dump and pg_restore are, if not on PATH (at least as new as both servers)
+    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_CLIENT_DIRECTORY")]
+    pub(crate) client_directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
+    /// Do all the reading, print what would be done, and write nothing on either side
+    #[arg(long, conflicts_with_all = ["resume", "fence"])]
+    pub(crate) dry_run: bool,
+    /// Also read and hash every row of the source in a dry run
+    #[arg(long, requires = "dry_run")]
+    pub(crate) digests: bool,
+    /// Go on with the interrupted run in the run directory
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Make the source refuse writes before its snapshot is taken, and leave it so (see `pgmove unfence`)
+    #[arg(long)]
+    pub(crate) fence: bool,
+    /// Where plan and journal of the run are kept [default: pgmove-runs/<database>]
+    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// How many lanes copy and build at once [default: from both servers and this machine]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
+    pub(crate) jobs: Option<u16>,
+    /// Split tables into chunks of about this size [default: from size and jobs]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub(crate) chunk_size: Option<u64>,
+    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    pub(crate) index_memory: Option<u64>,
+    /// Accept that the source was written since the snapshot; without it such a run does not end with 0
+    #[arg(long)]
+    pub(crate) accept_writes: bool,
+    /// Leave pgmove's ledger (schema pgmove) in the target
+    #[arg(long)]
+    pub(crate) keep_ledger: bool,
+    /// Drop every user's object in the target database first; name the database to prove you mean it
+    #[arg(long, value_name = "DATABASE")]
+    pub(crate) replace: Option<String>,
+}
+
+/// What is rewritten on the way; `run` and `verify` must agree on it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rewrites")]
+pub(crate) struct Choices {
+    /// Give every object to this role instead of its owner's namesake
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) owner: Option<String>,
+    /// Access method of the target's vector indexes
+    #[arg(long, value_enum, default_value_t = VectorIndex::Auto)]
+    pub(crate) vector_index: VectorIndex,
+}
+
+/// Which access method vector indexes get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VectorIndex {
+    /// vchordrq for Immich's two and for pgvecto.rs indexes where the target offers it, else hnsw; others kept
+    Auto,
+    /// Every vector index as vchordrq
+    Vchordrq,
+    /// Every vector index as hnsw
+    Hnsw,
+    /// As on the source
+    Keep,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
+    /// How many tables are compared at once
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
+    pub(crate) jobs: Option<u16>,
+    /// Compare row counts only
+    #[arg(long)]
+    pub(crate) counts: bool,
+    /// Stream every row of both sides and hash it here, instead of hashing in the servers
+    #[arg(long, conflicts_with = "counts")]
+    pub(crate) reread: bool,
+    /// How many differing rows of a table are named
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) show_rows: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fence {
+    /// The database to fence
+    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    pub(crate) source: String,
+    /// Where the former setting is kept [default: pgmove-runs/<database>]
+    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+}
