@@ -13,6 +13,7 @@
 //!
 //! [`run`] holds the stages in order; read it first. Only [`cli`] and [`report`] print.
 
+pub mod catalog;
 pub mod error;
 pub mod event;
 pub mod journal;

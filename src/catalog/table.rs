@@ -1,0 +1,185 @@
+//! Tables that hold a user's rows, and materialised views.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pg::{Oid, QualifiedName};
+
+/// A table of the user. Left out: members of extensions (their configuration tables are in), temporary
+/// tables, system schemas, and schema `pgmove`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Its OID.
+    pub oid: Oid,
+    /// Its name.
+    pub name: QualifiedName,
+    /// What it is.
+    pub kind: TableKind,
+    /// The role that owns it.
+    pub owner: String,
+    /// Whether it survives a crash.
+    pub persistence: Persistence,
+    /// Whether it is a partition.
+    pub is_partition: bool,
+    /// The tables it inherits from or is a partition of, in order.
+    pub parents: Vec<QualifiedName>,
+    /// `heap` for most; `None` for partitioned and foreign tables.
+    pub access_method: Option<String>,
+    /// The tablespace, where it is not the database's own.
+    pub tablespace: Option<String>,
+    /// Pages of the main fork now, not the estimate of the last ANALYZE; 0 without storage.
+    pub pages: u64,
+    /// The main fork, in bytes.
+    pub heap_bytes: u64,
+    /// Main fork, TOAST, free space and visibility maps, in bytes.
+    pub total_bytes: u64,
+    /// Its indexes, in bytes.
+    pub index_bytes: u64,
+    /// `reltuples`; `None` where the table was never analyzed (servers before 14 say 0 for that).
+    pub estimated_rows: Option<u64>,
+    /// Rows inserted, updated and deleted since the statistics were reset.
+    pub writes: u64,
+    /// The columns by `attnum`, dropped ones left out.
+    pub columns: Vec<Column>,
+    /// The primary key's columns in key order; empty without one.
+    pub primary_key: Vec<String>,
+    /// Whether policies hide rows from readers.
+    pub row_security: RowSecurity,
+    /// What logical replication names rows by.
+    pub replica_identity: ReplicaIdentity,
+    /// For a configuration table of an extension: which one, and which rows are the user's.
+    pub configuration: Option<Configuration>,
+}
+
+/// What a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableKind {
+    /// It holds rows itself.
+    Ordinary,
+    /// Its partitions hold the rows.
+    Partitioned,
+    /// Another server holds the rows.
+    Foreign,
+}
+
+/// Whether a table's rows survive a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Persistence {
+    /// They do.
+    Permanent,
+    /// They do not, and a standby does not have them.
+    Unlogged,
+}
+
+/// Row security of a table. Policies never apply to superusers and roles with BYPASSRLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowSecurity {
+    /// None.
+    Off,
+    /// For all but the owner.
+    Enabled,
+    /// For the owner also.
+    Forced,
+}
+
+/// `REPLICA IDENTITY` of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicaIdentity {
+    /// The primary key.
+    Default,
+    /// None.
+    Nothing,
+    /// The whole row.
+    Full,
+    /// A unique index.
+    Index,
+}
+
+/// A table's place in an extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// The extension.
+    pub extension: String,
+    /// Which rows are the user's: a `WHERE` clause, or empty for all.
+    pub condition: String,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// `attnum`, from 1; dropped columns leave gaps.
+    pub number: i16,
+    /// Its name.
+    pub name: String,
+    /// Its type, a key of [`Types`](super::Types).
+    pub type_oid: Oid,
+    /// The type as SQL, schema-qualified unless built in: `character varying(20)`.
+    pub formatted_type: String,
+    /// `atttypmod`, -1 for none.
+    pub type_modifier: i32,
+    /// Whether NULL is refused.
+    pub is_not_null: bool,
+    /// Whether there is a default (a generation expression is none).
+    pub has_default: bool,
+    /// Whether the server computes it.
+    pub generated: Option<Generated>,
+    /// Whether it is an identity column.
+    pub identity: Option<Identity>,
+    /// The collation, where it is not the type's own.
+    pub collation: Option<QualifiedName>,
+}
+
+/// How a generated column is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Generated {
+    /// Computed on write.
+    Stored,
+    /// Computed on read, from 18.
+    Virtual,
+}
+
+/// How an identity column takes given values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Identity {
+    /// `GENERATED ALWAYS`: COPY may still give values.
+    Always,
+    /// `GENERATED BY DEFAULT`.
+    ByDefault,
+}
+
+/// A materialised view of the user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaterializedView {
+    /// Its OID.
+    pub oid: Oid,
+    /// Its name.
+    pub name: QualifiedName,
+    /// The role that owns it.
+    pub owner: String,
+    /// Whether it can be read.
+    pub is_populated: bool,
+    /// Its rows and their TOAST, in bytes.
+    pub bytes: u64,
+    /// The columns by `attnum`.
+    pub columns: Vec<Column>,
+}
+
+/// A column of a vector type, found by [`Catalog::vector_columns`](super::Catalog::vector_columns).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorColumn {
+    /// The table.
+    pub table: QualifiedName,
+    /// The column.
+    pub column: String,
+    /// The extension of the type: `vectors`, `vector` or `vchord`.
+    pub extension: String,
+    /// The type, domains looked through.
+    pub type_name: QualifiedName,
+    /// The declared dimension; `None` where any is taken.
+    pub dimensions: Option<u32>,
+}
