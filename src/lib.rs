@@ -18,4 +18,5 @@ pub mod error;
 pub mod event;
 pub mod journal;
 pub mod pg;
+pub mod plan;
 pub mod transfer;
