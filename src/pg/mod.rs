@@ -1,5 +1,14 @@
 //! PostgreSQL: how to reach a server, sessions with pinned settings, COPY streams, names.
 
+pub mod connect;
+pub mod connect_error;
+pub mod conninfo;
 pub mod name;
+pub mod server_error;
+pub mod tls;
 
+pub use connect::{Connected, cancel, connect};
+pub use connect_error::{ConnectError, Refusal};
+pub use conninfo::{ConnInfo, ConnInfoError, Defaults};
 pub use name::{Oid, QualifiedName, display_identifier, quote_identifier, quote_literal};
+pub use server_error::describe;

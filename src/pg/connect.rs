@@ -1,0 +1,245 @@
+//! Connections: a socket, TLS, the login.
+//!
+//! [`connect`] takes a [`ConnInfo`] and gives a [`Connected`]: the client, and the driver that carries its
+//! bytes. The caller runs the driver beside the client, on the same thread where speed matters, and drops the
+//! client to end it. Every wait has the limit of `connect_timeout`. tokio-postgres's `connect_raw` knows
+//! neither timeouts nor keepalive nor several addresses: those are handled here.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::ready;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::sync::mpsc;
+use tokio_postgres::error::DbError;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, NoTls, config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::connect_error::{ConnectError, Refusal};
+use super::conninfo::{ChannelBinding, ConnInfo, Host, SslMode};
+use super::tls;
+use crate::error::Side;
+
+/// Carries the bytes of one connection until its client is dropped or the connection breaks.
+pub type Driver = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
+
+/// A message of the server that is not an answer: NOTICE, INFO, WARNING.
+pub type Notice = DbError;
+
+/// How many notices wait to be read; further ones are dropped, so that nobody has to read them.
+const NOTICES: usize = 256;
+
+/// A connection that came about.
+pub struct Connected {
+    /// Sends queries.
+    pub client: Client,
+    /// Must be polled (spawned or joined) for the client to get anywhere.
+    pub driver: Driver,
+    /// What the server tells beside its answers. May be dropped; holds the first 256 that were not read.
+    pub notices: mpsc::Receiver<Notice>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+type BoxedStream = Box<dyn Stream>;
+
+/// Connects and logs in. `application_name` is what `pg_stat_activity` shows unless the connection string has
+/// one. If the server asks for a password and none is known, the refusal is [`Refusal::PasswordRequired`]: ask
+/// for it, and try again with [`ConnInfo::with_password`].
+pub async fn connect(
+    conninfo: &ConnInfo,
+    application_name: &str,
+    side: Side,
+) -> Result<Connected, ConnectError> {
+    let login = async {
+        let connector = connector(conninfo)?;
+        let stream = open(conninfo).await?;
+        let config = config(conninfo, application_name);
+        within(conninfo.connect_timeout(), login(conninfo, stream, connector, &config)).await?
+    };
+    login.await.map_err(|refusal| connect_error(conninfo, side, refusal))
+}
+
+/// Asks the server to cancel what the token's connection is doing, over a connection of its own with the same
+/// protection. The server does not tell whether there was anything to cancel.
+pub async fn cancel(conninfo: &ConnInfo, token: CancelToken, side: Side) -> Result<(), ConnectError> {
+    let request = async {
+        let connector = connector(conninfo)?;
+        let stream = open(conninfo).await?;
+        let request = async {
+            match connector {
+                None => token.cancel_query_raw(stream, NoTls).await,
+                Some(mut connector) => {
+                    let Ok(tls) =
+                        MakeTlsConnect::<BoxedStream>::make_tls_connect(&mut connector, &tls_name(conninfo));
+                    token.cancel_query_raw(stream, tls).await
+                }
+            }
+        };
+        within(conninfo.connect_timeout(), request)
+            .await?
+            .map_err(|error| Refusal::of(error, conninfo.ssl_mode()))
+    };
+    request.await.map_err(|refusal| connect_error(conninfo, side, refusal))
+}
+
+fn connect_error(conninfo: &ConnInfo, side: Side, refusal: Refusal) -> ConnectError {
+    ConnectError { side, server: conninfo.to_string(), refusal: Box::new(refusal) }
+}
+
+async fn within<F: Future>(limit: Option<Duration>, work: F) -> Result<F::Output, Refusal> {
+    match limit {
+        None => Ok(work.await),
+        Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| Refusal::Timeout { limit }),
+    }
+}
+
+/// How TLS is to be set up; `None` where there is none, as on Unix sockets always.
+fn connector(conninfo: &ConnInfo) -> Result<Option<MakeRustlsConnect>, Refusal> {
+    if conninfo.ssl_mode() == SslMode::Disable || conninfo.socket_path().is_some() {
+        return Ok(None);
+    }
+    Ok(Some(tls::connector(conninfo)?))
+}
+
+/// The name that the certificate must carry, and that is sent as SNI.
+fn tls_name(conninfo: &ConnInfo) -> String {
+    match (conninfo.host(), conninfo.address()) {
+        (Host::Name(name), _) => name.clone(),
+        (Host::SocketDirectory(_), Some(address)) => address.to_string(),
+        (Host::SocketDirectory(_), None) => String::new(),
+    }
+}
+
+/// What tokio-postgres has to know for the login.
+fn config(conninfo: &ConnInfo, application_name: &str) -> Config {
+    let mut config = Config::new();
+    config
+        .user(conninfo.user())
+        .dbname(conninfo.database())
+        .application_name(conninfo.application_name().unwrap_or(application_name))
+        .channel_binding(match conninfo.channel_binding() {
+            ChannelBinding::Disable => config::ChannelBinding::Disable,
+            ChannelBinding::Prefer => config::ChannelBinding::Prefer,
+            ChannelBinding::Require => config::ChannelBinding::Require,
+        })
+        .ssl_mode(match conninfo.ssl_mode() {
+            _ if conninfo.socket_path().is_some() => config::SslMode::Disable,
+            SslMode::Disable => config::SslMode::Disable,
+            SslMode::Prefer => config::SslMode::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => config::SslMode::Require,
+        });
+    if let Some(password) = conninfo.password() {
+        config.password(password.expose_secret());
+    }
+    if let Some(options) = conninfo.options() {
+        config.options(options);
+    }
+    config
+}
+
+async fn login(
+    conninfo: &ConnInfo,
+    stream: BoxedStream,
+    connector: Option<MakeRustlsConnect>,
+    config: &Config,
+) -> Result<Connected, Refusal> {
+    let refusal = |error| Refusal::of(error, conninfo.ssl_mode());
+    let (sender, notices) = mpsc::channel(NOTICES);
+    match connector {
+        None => {
+            let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refusal)?;
+            Ok(Connected { client, driver: drive(connection, sender), notices })
+        }
+        Some(mut connector) => {
+            let Ok(tls) =
+                MakeTlsConnect::<BoxedStream>::make_tls_connect(&mut connector, &tls_name(conninfo));
+            let (client, connection) = config.connect_raw(stream, tls).await.map_err(refusal)?;
+            Ok(Connected { client, driver: drive(connection, sender), notices })
+        }
+    }
+}
+
+/// Runs the connection, passing notices on.
+fn drive<T>(mut connection: Connection<BoxedStream, T>, notices: mpsc::Sender<Notice>) -> Driver
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    Box::pin(poll_fn(move |context| {
+        while let Some(message) = ready!(connection.poll_message(context)?) {
+            if let AsyncMessage::Notice(notice) = message {
+                // Full or unread: see NOTICES.
+                let _ = notices.try_send(notice);
+            }
+        }
+        Ok(()).into()
+    }))
+}
+
+/// A socket to the server, the first of its addresses that answers.
+async fn open(conninfo: &ConnInfo) -> Result<BoxedStream, Refusal> {
+    if let Some(path) = conninfo.socket_path() {
+        return open_socket(&path, conninfo.connect_timeout()).await;
+    }
+    let mut failure = None;
+    for address in addresses(conninfo).await? {
+        match within(conninfo.connect_timeout(), TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => match tune(&stream, conninfo) {
+                Ok(()) => return Ok(Box::new(stream)),
+                Err(cause) => failure = Some(Refusal::Unreachable { address: address.to_string(), cause }),
+            },
+            Ok(Err(cause)) => failure = Some(Refusal::Unreachable { address: address.to_string(), cause }),
+            Err(timeout) => failure = Some(timeout),
+        }
+    }
+    Err(failure.unwrap_or_else(|| Refusal::HostNotResolved {
+        host: tls_name(conninfo),
+        cause: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
+    }))
+}
+
+async fn open_socket(path: &Path, limit: Option<Duration>) -> Result<BoxedStream, Refusal> {
+    match within(limit, UnixStream::connect(path)).await? {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Refusal::NoSocket { path: path.to_owned() })
+        }
+        Err(cause) => Err(Refusal::Unreachable { address: path.display().to_string(), cause }),
+    }
+}
+
+async fn addresses(conninfo: &ConnInfo) -> Result<Vec<SocketAddr>, Refusal> {
+    let host = tls_name(conninfo);
+    if let Some(address) = conninfo.address().or_else(|| host.parse::<IpAddr>().ok()) {
+        return Ok(vec![SocketAddr::new(address, conninfo.port())]);
+    }
+    let lookup = within(conninfo.connect_timeout(), lookup_host((host.as_str(), conninfo.port()))).await?;
+    match lookup.map(Iterator::collect) {
+        Ok(addresses) => Ok(addresses),
+        Err(cause) => Err(Refusal::HostNotResolved { host, cause }),
+    }
+}
+
+fn tune(stream: &TcpStream, conninfo: &ConnInfo) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    if let Some(keepalive) = conninfo.keepalive() {
+        socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(keepalive.idle)
+                .with_interval(keepalive.interval)
+                .with_retries(keepalive.count),
+        )?;
+    }
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(conninfo.tcp_user_timeout())?;
+    Ok(())
+}
