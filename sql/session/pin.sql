@@ -1,10 +1,12 @@
 -- Purpose: pin every setting that changes what a value looks like, what a statement means, or how long it may
 --          take, whatever the defaults of server, database and role are. Settings a server does not know are
 --          left out, so one statement serves every major.
--- Parameters: $1 text: search_path; $2 text: default_transaction_read_only, 'on' or 'off'
--- Columns: one row a setting
+-- Parameters: $1 text: search_path; $2 text: default_transaction_read_only, 'on' or 'off';
+--             $3 text: application_name
+-- Columns: process integer: the server's process behind the session; settings bigint: how many were changed
 -- Oldest server: 12
-SELECT pg_catalog.set_config(setting.name, pinned.value, false)
+SELECT pg_catalog.pg_backend_pid() AS process,
+       pg_catalog.count(pg_catalog.set_config(setting.name, pinned.value, false)) AS settings
 FROM (VALUES
     ('client_encoding', 'UTF8'),
     ('TimeZone', 'UTC'),
@@ -29,6 +31,7 @@ FROM (VALUES
     ('transaction_timeout', '0'),
     ('idle_session_timeout', '0'),
     ('idle_in_transaction_session_timeout', '0'),
+    ('application_name', $3::text),
     ('search_path', $1::text),
     ('default_transaction_read_only', $2::text)
 ) AS pinned (name, value)

@@ -5,6 +5,7 @@ pub mod connect_error;
 pub mod conninfo;
 pub mod name;
 pub mod server_error;
+pub mod session;
 pub mod tls;
 
 pub use connect::{Connected, cancel, connect};
@@ -12,3 +13,4 @@ pub use connect_error::{ConnectError, Refusal};
 pub use conninfo::{ConnInfo, ConnInfoError, Defaults};
 pub use name::{Oid, QualifiedName, display_identifier, quote_identifier, quote_literal};
 pub use server_error::describe;
+pub use session::{Access, Endpoint, Session, SessionError};

@@ -2,3 +2,146 @@
 
 pub mod columns;
 pub mod tables;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pg::{Oid, QualifiedName};
+pub use tables::{Chunk, TablePlan};
+
+/// The whole move. It is written to the run directory before the first write to the target, and `--resume`
+/// goes by it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    /// The run's id.
+    pub run: String,
+    /// The source's `search_path`: functions in defaults, checks and indexes may rely on it.
+    pub search_path: String,
+    /// The source's encoding, if its values do not travel in UTF-8.
+    pub copy_encoding: Option<String>,
+    /// How many lanes.
+    pub jobs: u16,
+    /// Memory for all index builds that run at once, in bytes.
+    pub index_memory: u64,
+    /// The tables that hold rows.
+    pub tables: Vec<TablePlan>,
+    /// Materialised views in the order in which they are refreshed; compared apart.
+    pub materialized_views: Vec<TablePlan>,
+    /// Partitioned tables, to be analyzed after their partitions.
+    pub partitioned: Vec<QualifiedName>,
+    /// Sequences whose values are carried.
+    pub sequences: Vec<QualifiedName>,
+    /// Large objects, in batches.
+    pub large_objects: Vec<LargeObjectBatch>,
+    /// DDL in pg_dump's order.
+    pub steps: Vec<Step>,
+    /// What is changed in the DDL, before and after.
+    pub rewrites: Vec<Rewrite>,
+    /// What the source has and the target will not have, with the reason.
+    pub not_carried: Vec<NotCarried>,
+}
+
+/// Large objects that are copied in one transaction: OIDs from (inclusive) to (inclusive).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LargeObjectBatch {
+    /// The first.
+    pub first: Oid,
+    /// The last.
+    pub last: Oid,
+}
+
+/// When and how a step of DDL is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub enum Phase {
+    /// Before the rows, in order.
+    PreData,
+    /// An index or a unique constraint, as soon as its table (position in [`Plan::tables`]) is loaded.
+    Build {
+        /// The table; `None` for a partitioned table's own, which needs nothing but its `needs`.
+        table: Option<usize>,
+        /// Whether nothing else may touch the table meanwhile (`ALTER TABLE`).
+        is_exclusive: bool,
+    },
+    /// A foreign key, when both tables are loaded and indexed.
+    ForeignKey {
+        /// The tables it locks.
+        tables: Vec<usize>,
+    },
+    /// After all of that, in order.
+    Finish,
+}
+
+/// Over which connection a step goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Route {
+    /// The target's ordinary role.
+    Owner,
+    /// `--target-admin`: it needs a superuser.
+    Admin,
+}
+
+/// One entry of the dump on its way into the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The dump's id of the entry.
+    pub id: u32,
+    /// What a person calls it.
+    pub object: String,
+    /// When.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// Over which connection.
+    pub route: Route,
+    /// Steps (by id) that must be taken before; only among [`Phase::Build`] and [`Phase::ForeignKey`].
+    pub needs: Vec<u32>,
+    /// The statements, after all rewrites.
+    pub statements: Vec<String>,
+    /// `maintenance_work_mem` for the step, in bytes; 0 leaves the server's.
+    pub maintenance_work_mem: u64,
+    /// For a vector index: what is known of it.
+    pub vector_index: Option<VectorIndexPlan>,
+}
+
+/// A vector index of the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorIndexPlan {
+    /// The index.
+    pub index: QualifiedName,
+    /// Its table.
+    pub table: QualifiedName,
+    /// The embedding's column.
+    pub column: String,
+    /// `hnsw`, `ivfflat`, `vchordrq`.
+    pub access_method: String,
+    /// The operator that the index answers: `<=>`.
+    pub operator: String,
+    /// For `vchordrq`: how many levels of lists it has, which is how many probes a query names.
+    pub list_levels: usize,
+    /// The number of lists of the finest level, 0 where there are none.
+    pub lists: u64,
+    /// Memory that the build takes beside `maintenance_work_mem`, in bytes.
+    pub memory: u64,
+}
+
+/// A change of the DDL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrite {
+    /// The rule: `owner`, `vector type`, `vector index`, ...
+    pub rule: String,
+    /// What it applies to.
+    pub object: String,
+    /// The statement (or its part) before.
+    pub before: String,
+    /// After; empty if it is left out.
+    pub after: String,
+}
+
+/// Something that stays behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotCarried {
+    /// What.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}

@@ -2,7 +2,9 @@
 
 pub mod convert;
 pub mod digest;
+pub mod lane;
 pub mod ledger;
 pub mod pool;
 pub mod relay;
 pub mod schedule;
+pub mod work;

@@ -1,0 +1,367 @@
+//! A lane: one source session, one target session, one task at a time.
+//!
+//! Sessions are opened when a task first needs them and again after a connection was cut; the task is then
+//! tried again, unless the ledger says that its commit had succeeded after all. A task that is interrupted
+//! cancels what its sessions do; nothing of it is committed.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Class, Fault};
+use crate::event::{Event, Events, Stage};
+use crate::pg::session::{self, Access, Endpoint, Session, SessionError};
+use crate::plan::Plan;
+use crate::transfer::digest::Digest;
+use crate::transfer::pool::Worker;
+use crate::transfer::relay::RelayError;
+use crate::transfer::work::Work;
+
+mod build;
+mod chunk;
+mod large_object;
+mod read_back;
+
+/// How often a task is tried when connections are cut, and how long the first wait is; each further wait is
+/// twice as long.
+const ATTEMPTS: u32 = 5;
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// What every lane of a move shares.
+#[derive(Debug)]
+pub struct Move {
+    /// The source.
+    pub source: Endpoint,
+    /// The target, as its ordinary role.
+    pub target: Endpoint,
+    /// The exported snapshot that source sessions import.
+    pub snapshot: String,
+    /// What to do.
+    pub plan: Plan,
+    /// Who listens.
+    pub events: Events,
+    /// How long a stream may stand still.
+    pub stall: Duration,
+    /// What the lanes found out.
+    pub found: Mutex<Found>,
+    /// Server processes that build, by lane, for whoever watches their progress.
+    pub builders: Mutex<std::collections::BTreeMap<usize, (i32, String)>>,
+}
+
+/// What copying, counting and reading back found, by the table's position in the plan.
+#[derive(Debug, Default, Clone)]
+pub struct Found {
+    /// Digests of the source's chunks.
+    pub copied: Vec<Digest>,
+    /// Rows that the source's own count gave.
+    pub counted: Vec<Option<u64>>,
+    /// Digests of what was read back from the target.
+    pub read_back: Vec<Digest>,
+}
+
+impl Found {
+    /// Nothing found yet, of `tables` tables.
+    pub fn new(tables: usize) -> Self {
+        Found {
+            copied: vec![Digest::default(); tables],
+            counted: vec![None; tables],
+            read_back: vec![Digest::default(); tables],
+        }
+    }
+}
+
+/// Why a task failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// The task was told to stop; nothing of it is committed.
+    #[error("interrupted")]
+    Interrupted,
+    /// A session failed.
+    #[error("{what}")]
+    Session {
+        /// The task.
+        what: String,
+        /// Why.
+        source: SessionError,
+    },
+    /// A stream failed.
+    #[error("{what}")]
+    Stream {
+        /// The task.
+        what: String,
+        /// Why.
+        source: StreamError,
+    },
+}
+
+/// A relay's error, with the servers' own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}{detail}", detail = server_words(.0))]
+pub struct StreamError(#[source] pub RelayError);
+
+fn server_words(error: &RelayError) -> String {
+    match error {
+        RelayError::Source(error) | RelayError::Target(error) => format!(": {}", crate::pg::describe(error)),
+        _ => String::new(),
+    }
+}
+
+impl Fault for LaneError {
+    fn class(&self) -> Class {
+        match self {
+            LaneError::Interrupted => Class::User,
+            LaneError::Session { source, .. } => source.class(),
+            LaneError::Stream { source, .. } => match &source.0 {
+                RelayError::Source(_) | RelayError::Stalled(_) => Class::Source,
+                RelayError::Convert { .. } => Class::Source,
+                RelayError::Target(_) | RelayError::TargetStalled(_) => Class::Target,
+                RelayError::Row { .. } | RelayError::Stream(_) | RelayError::Count { .. } => Class::Integrity,
+                RelayError::Archive(_) => Class::Environment,
+            },
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            LaneError::Interrupted => false,
+            LaneError::Session { source, .. } => source.is_retryable(),
+            LaneError::Stream { source, .. } => match &source.0 {
+                RelayError::Source(error) | RelayError::Target(error) => session::is_retryable(error),
+                RelayError::Stalled(_) | RelayError::TargetStalled(_) => true,
+                // A stream that ends early is a connection that was cut.
+                RelayError::Stream(_) => true,
+                _ => false,
+            },
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            LaneError::Interrupted => Some("go on with --resume".into()),
+            LaneError::Session { source, .. } => source.hint(),
+            LaneError::Stream { source, .. } => match &source.0 {
+                RelayError::Convert { .. } => {
+                    Some("pgvector holds finite numbers only: repair or delete the row on the source".into())
+                }
+                _ => None,
+            },
+        }
+    }
+}
+
+/// One lane.
+#[derive(Debug)]
+pub struct Lane {
+    number: usize,
+    shared: Arc<Move>,
+    stop: CancellationToken,
+    source: Option<Session>,
+    target: Option<Session>,
+}
+
+impl Worker for Lane {
+    type Work = Work;
+    type Error = LaneError;
+
+    async fn perform(&mut self, work: Work) -> Result<(), LaneError> {
+        let (stage, item) = (stage_of(work), self.describe(work));
+        let begun = Instant::now();
+        self.emit(Event::ItemStarted { stage, lane: self.number, item: item.clone(), bytes: None });
+        let mut attempt = 1;
+        loop {
+            let stop = self.stop.clone();
+            let outcome = tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                outcome = self.attempt(work) => Some(outcome),
+            };
+            let error = match outcome {
+                Some(Ok(())) => break,
+                Some(Err(error)) => error,
+                None => {
+                    self.abandon().await;
+                    return Err(LaneError::Interrupted);
+                }
+            };
+            if !error.is_retryable() || attempt == ATTEMPTS {
+                return Err(error);
+            }
+            self.emit(Event::Retry { stage, item: item.clone(), reason: chain(&error) });
+            let process = self.target.as_ref().map(Session::process);
+            self.abandon().await;
+            tokio::select! {
+                () = stop.cancelled() => return Err(LaneError::Interrupted),
+                () = tokio::time::sleep(FIRST_WAIT * 2_u32.pow(attempt - 1)) => {}
+            }
+            attempt += 1;
+            if self.is_committed_after_all(work, process).await? {
+                break;
+            }
+        }
+        self.emit(Event::ItemFinished { stage, lane: self.number, item, seconds: begun.elapsed().as_secs_f64() });
+        Ok(())
+    }
+
+    async fn close(self) {
+        for session in [self.source, self.target].into_iter().flatten() {
+            session.close().await;
+        }
+    }
+}
+
+impl Lane {
+    /// A lane without sessions.
+    pub fn new(number: usize, shared: Arc<Move>, stop: CancellationToken) -> Self {
+        Lane { number, shared, stop, source: None, target: None }
+    }
+
+    async fn attempt(&mut self, work: Work) -> Result<(), LaneError> {
+        match work {
+            Work::Chunk { table, chunk } => self.copy_chunk(table, chunk).await,
+            Work::Count { table } => self.count(table).await,
+            Work::ReadBack { table, part } => self.read_back(table, part).await,
+            Work::LargeObjects { batch } => self.copy_large_objects(batch).await,
+            Work::Vacuum { table } => self.maintain("VACUUM", table).await,
+            Work::Analyze { table } => self.maintain("ANALYZE", table).await,
+            Work::Build { step } => self.build(step).await,
+        }
+    }
+
+    /// After a cut connection: whether the task's commit had gone through. The server may not have noticed the
+    /// cut yet, so its old process is waited for: nothing is decided while it still works.
+    async fn is_committed_after_all(&mut self, work: Work, process: Option<i32>) -> Result<bool, LaneError> {
+        let Some(item) = work.item(&self.shared.plan) else { return Ok(false) };
+        let what = self.describe(work);
+        let application_name = self.shared.target.application_name.clone();
+        loop {
+            let target = self.target(&what).await?;
+            let row = target
+                .client
+                .query_one(include_str!("../../sql/ledger/outcome.sql"), &[&item, &process, &application_name])
+                .await
+                .map_err(|source| LaneError::Session {
+                    what: what.clone(),
+                    source: target.failed("look into the ledger", source),
+                })?;
+            if row.get("is_committed") {
+                if let Work::Chunk { table, .. } = work {
+                    let digest = Digest::parse(
+                        u64::try_from(row.get::<_, i64>("row_count")).unwrap_or_default(),
+                        row.get("checksum"),
+                    );
+                    self.found(|found| found.copied[table] += digest.unwrap_or_default());
+                }
+                return Ok(true);
+            }
+            if !row.get::<_, bool>("is_running") {
+                return Ok(false);
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(LaneError::Interrupted),
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    /// Cancels whatever the sessions do and lets go of them.
+    async fn abandon(&mut self) {
+        for session in [self.source.take(), self.target.take()].into_iter().flatten() {
+            // Best effort: a server that cannot be reached notices the closed connection by itself.
+            let _ = tokio::time::timeout(Duration::from_secs(5), session.cancel()).await;
+        }
+    }
+
+    async fn source(&mut self, what: &str) -> Result<&Session, LaneError> {
+        if self.source.is_none() {
+            let error = |source| LaneError::Session { what: what.to_owned(), source };
+            let session = Session::open(&self.shared.source, Access::Read, "pg_catalog").await.map_err(error)?;
+            let import = format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+                crate::pg::quote_literal(&self.shared.snapshot)
+            );
+            session.run(&import, "import the snapshot").await.map_err(error)?;
+            self.source = Some(session);
+        }
+        Ok(self.source.as_ref().expect("it was just opened"))
+    }
+
+    async fn target(&mut self, what: &str) -> Result<&Session, LaneError> {
+        if self.target.is_none() {
+            let error = |source| LaneError::Session { what: what.to_owned(), source };
+            let search_path = &self.shared.plan.search_path;
+            let session = Session::open(&self.shared.target, Access::Write, search_path).await.map_err(error)?;
+            // A crash that loses the last commits loses their ledger rows with them; the last commit of the
+            // run is synchronous and makes all before it durable.
+            session.run("SET synchronous_commit TO off", "set synchronous_commit").await.map_err(error)?;
+            self.target = Some(session);
+        }
+        Ok(self.target.as_ref().expect("it was just opened"))
+    }
+
+    /// Both sessions, opened where need be.
+    async fn sessions(&mut self, what: &str) -> Result<(&Session, &Session), LaneError> {
+        self.source(what).await?;
+        self.target(what).await?;
+        let (source, target) = (self.source.as_ref(), self.target.as_ref());
+        Ok((source.expect("it was just opened"), target.expect("it was just opened")))
+    }
+
+    async fn maintain(&mut self, command: &str, table: usize) -> Result<(), LaneError> {
+        let name = &self.shared.plan.tables[table].name;
+        let (what, statement) = (format!("{command} {name}"), format!("{command} {}", name.sql()));
+        let target = self.target(&what).await?;
+        target.run(&statement, &what).await.map_err(|source| LaneError::Session { what, source })
+    }
+
+    fn emit(&self, event: Event) {
+        self.shared.events.emit(event);
+    }
+
+    fn found<T>(&self, change: impl FnOnce(&mut Found) -> T) -> T {
+        change(&mut self.shared.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn describe(&self, work: Work) -> String {
+        let plan = &self.shared.plan;
+        let part = |table: usize, part: usize| match plan.tables[table].chunks.len() {
+            1 => plan.tables[table].name.to_string(),
+            of => format!("{}, chunk {} of {of}", plan.tables[table].name, part + 1),
+        };
+        match work {
+            Work::Chunk { table, chunk } => part(table, chunk),
+            Work::ReadBack { table, part: index } => format!("read back {}", part(table, index)),
+            Work::Count { table } => format!("count {}", plan.tables[table].name),
+            Work::LargeObjects { batch } => {
+                format!("large objects, batch {} of {}", batch + 1, plan.large_objects.len())
+            }
+            Work::Vacuum { table } => format!("vacuum {}", plan.tables[table].name),
+            Work::Analyze { table } => format!("analyze {}", plan.tables[table].name),
+            Work::Build { step } => plan.steps[step].object.clone(),
+        }
+    }
+}
+
+fn stage_of(work: Work) -> Stage {
+    match work {
+        Work::Chunk { .. } | Work::LargeObjects { .. } => Stage::Copy,
+        Work::Vacuum { .. } | Work::Build { .. } | Work::Analyze { .. } => Stage::Indexes,
+        Work::Count { .. } | Work::ReadBack { .. } => Stage::Verify,
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}
+

@@ -1,0 +1,64 @@
+//! Reading without writing: the source's own count, and what the target holds.
+
+use std::sync::Arc;
+
+use crate::event::{Event, Stage};
+use crate::plan::Chunk;
+use crate::transfer::lane::{Lane, LaneError, StreamError};
+use crate::transfer::relay::{self, RelayError};
+
+impl Lane {
+    /// Counts a table of the source in the snapshot: chunks that did not tile the table would show here.
+    pub(super) async fn count(&mut self, table: usize) -> Result<(), LaneError> {
+        let shared = Arc::clone(&self.shared);
+        let planned = &shared.plan.tables[table];
+        let what = format!("could not count {}", planned.name);
+        let source = self.source(&what).await?;
+        let row = source.client.query_one(&planned.count(), &[]).await;
+        let row = row.map_err(|error| LaneError::Session {
+            source: source.failed(format!("count {}", planned.name), error),
+            what,
+        })?;
+        let rows = u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+        self.found(|found| found.counted[table] = Some(rows));
+        Ok(())
+    }
+
+    /// Reads a part of a loaded table back from the target and hashes it. The parts are cut by the target's
+    /// pages, which do not change any more: all chunks are committed.
+    pub(super) async fn read_back(&mut self, table: usize, part: usize) -> Result<(), LaneError> {
+        let shared = Arc::clone(&self.shared);
+        let (planned, lane) = (&shared.plan.tables[table], self.number);
+        let parts = planned.chunks.len() as u64;
+        let what = format!("could not read back {}", planned.name);
+        let target = self.target(&what).await?;
+        let range = if parts == 1 {
+            Chunk::WHOLE
+        } else {
+            let row = target.client.query_one(include_str!("../../../sql/verify/pages.sql"), &[&planned.name.sql()]).await;
+            let row = row.map_err(|error| LaneError::Session {
+                what: what.clone(),
+                source: target.failed(format!("measure {}", planned.name), error),
+            })?;
+            let pages = u64::try_from(row.get::<_, i64>("pages")).unwrap_or_default();
+            let part = part as u64;
+            Chunk {
+                from: (part > 0).then(|| pages * part / parts),
+                to: (part + 1 < parts).then(|| pages * (part + 1) / parts),
+            }
+        };
+        let stream = |source| LaneError::Stream { what: what.clone(), source: StreamError(source) };
+        let rows = target.copy_out(&planned.copy_hashed(range)).await.map_err(RelayError::Target).map_err(stream)?;
+        let digest = relay::read(rows, planned.columns.len(), &planned.masked(), shared.stall, |rows, bytes| {
+            shared.events.emit(Event::Progress { stage: Stage::Verify, lane, rows, bytes });
+        })
+        .await
+        .map_err(stream)?;
+        target.copy_ended().await.map_err(|error| LaneError::Session {
+            what: what.clone(),
+            source: target.failed("end the COPY", error),
+        })?;
+        self.found(|found| found.read_back[table] += digest);
+        Ok(())
+    }
+}
