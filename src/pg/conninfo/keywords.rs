@@ -103,3 +103,74 @@ fn escape(field: &str) -> Zeroizing<String> {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pg::conninfo::Defaults;
+
+    fn defaults() -> Defaults {
+        Defaults { user: Some("me".to_owned()), home: None }
+    }
+
+    #[test]
+    fn everything_but_the_password_is_in_the_string() {
+        let text =
+            "host=h user=o'b dbname='a b' password=p sslmode=require sslrootcert=/ca options='-c a=b\\\\c'";
+        let conninfo = ConnInfo::parse(text, &defaults()).expect("valid");
+        assert_eq!(
+            conninfo.keyword_string(Some(Path::new("/run/pass"))),
+            r"host='h' port='5432' user='o\'b' dbname='a b' passfile='/run/pass' sslmode='require' sslrootcert='/ca' gssencmode='disable' options='-c a=b\\c' connect_timeout='30' keepalives_idle='30' keepalives_interval='10' keepalives_count='6'"
+        );
+    }
+
+    #[test]
+    fn the_passfile_line_is_escaped() {
+        let line = |text: &str| {
+            let conninfo = ConnInfo::parse(text, &defaults()).expect("valid");
+            Ok(conninfo.passfile_line()?.map(|line| line.expose_secret().to_owned()))
+        };
+        assert_eq!(line(r"user=a:b dbname=d password=p\\:q"), Ok(Some("*:*:d:a\\:b:p\\\\\\:q\n".to_owned())));
+        assert_eq!(line("user=a"), Ok(None));
+        assert_eq!(line("user=a password='x\ny'"), Err(ConnInfoError::PasswordForPassfile));
+    }
+
+    /// Optional parameters with values that need quoting.
+    fn texts() -> impl Strategy<Value = Vec<(&'static str, String)>> {
+        let words = "[^\0,@]{1,12}";
+        let pair = prop_oneof![
+            prop::sample::select(vec!["user", "dbname", "options", "application_name", "sslcert", "sslkey"])
+                .prop_flat_map(move |name| (Just(name), words)),
+            "/[^\0,]{0,12}".prop_map(|directory| ("host", directory)),
+            "[a-z0-9.-]{1,12}".prop_map(|host| ("host", host)),
+            (1..=u16::MAX).prop_map(|port| ("port", port.to_string())),
+            (0..9999u32).prop_map(|seconds| ("connect_timeout", seconds.to_string())),
+            (0..9999u32).prop_map(|seconds| ("keepalives_idle", seconds.to_string())),
+            (0..99_999u32).prop_map(|milliseconds| ("tcp_user_timeout", milliseconds.to_string())),
+            (0..=1u8).prop_map(|switch| ("keepalives", switch.to_string())),
+            prop::sample::select(vec!["disable", "prefer", "require"])
+                .prop_map(|word| ("sslmode", word.to_owned())),
+            prop::sample::select(vec!["disable", "prefer", "require"])
+                .prop_map(|word| ("channel_binding", word.to_owned())),
+            Just(("sslrootcert", "/ca".to_owned())),
+        ];
+        prop::collection::vec(pair, 0..10)
+    }
+
+    proptest! {
+        #[test]
+        fn a_keyword_string_is_read_back_as_it_was(parameters in texts()) {
+            let mut text = String::new();
+            for (name, value) in &parameters {
+                push(&mut text, name, value);
+            }
+            let conninfo = ConnInfo::parse(&text, &defaults()).expect("valid");
+            let rendered = conninfo.keyword_string(None);
+            let again = ConnInfo::parse(&rendered, &Defaults::default()).expect("what was rendered is valid");
+            // Debug shows every field.
+            prop_assert_eq!(format!("{conninfo:?}"), format!("{again:?}"));
+        }
+    }
+}

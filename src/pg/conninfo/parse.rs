@@ -163,3 +163,105 @@ fn keywords(text: &str) -> Result<Vec<Parameter>, ConnInfoError> {
         parameters.push((name, value));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
+        Ok(parameters(text)?.into_iter().map(|(name, value)| (name, value.to_string())).collect())
+    }
+
+    fn expected(list: &[(&str, &str)]) -> Result<Vec<(String, String)>, ConnInfoError> {
+        Ok(list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn uris_are_taken_apart_as_libpq_does() {
+        let cases: &[(&str, &[(&str, &str)])] = &[
+            ("postgresql://", &[]),
+            ("postgres://localhost", &[("host", "localhost")]),
+            ("postgres://localhost:5433/db", &[("host", "localhost"), ("port", "5433"), ("dbname", "db")]),
+            ("postgres://u@h", &[("user", "u"), ("host", "h")]),
+            ("postgres://u:@h:/", &[("user", "u"), ("host", "h")]),
+            ("postgres://u:p%40%3A%2Fss%25@h", &[("user", "u"), ("password", "p@:/ss%"), ("host", "h")]),
+            ("postgres://u:a:b@h", &[("user", "u"), ("password", "a:b"), ("host", "h")]),
+            ("postgres:///db", &[("dbname", "db")]),
+            ("postgres://%2Fvar%2Frun/db", &[("host", "/var/run"), ("dbname", "db")]),
+            ("postgres:///db?host=/tmp&port=1", &[("dbname", "db"), ("host", "/tmp"), ("port", "1")]),
+            ("postgres://?user=u", &[("user", "u")]),
+            ("postgres://[::1]:5433/db", &[("host", "::1"), ("port", "5433"), ("dbname", "db")]),
+            ("postgres://[fe80::1%25eth0]", &[("host", "fe80::1%eth0")]),
+            ("postgres://h/d%C3%A9?ssl=true", &[("host", "h"), ("dbname", "dé"), ("sslmode", "require")]),
+            ("postgres://h?options=-c%20a%3Db+c&", &[("host", "h"), ("options", "-c a=b+c")]),
+            ("postgres://h/a/b", &[("host", "h"), ("dbname", "a/b")]),
+        ];
+        for (text, list) in cases {
+            assert_eq!(pairs(text), expected(list), "{text}");
+        }
+    }
+
+    #[test]
+    fn keyword_strings_are_taken_apart_as_libpq_does() {
+        let cases: &[(&str, &[(&str, &str)])] = &[
+            ("", &[]),
+            ("  ", &[]),
+            ("host=h port = 5433\tuser =u", &[("host", "h"), ("port", "5433"), ("user", "u")]),
+            (r"password='it\'s a \\ b' dbname=''", &[("password", r"it's a \ b"), ("dbname", "")]),
+            (r"password=a\ b\'c'd", &[("password", "a b'c'd")]),
+            (r"password=a\", &[("password", "a")]),
+            ("options='-c geqo=off'", &[("options", "-c geqo=off")]),
+            ("host=", &[("host", "")]),
+            ("user='u'host=h", &[("user", "u"), ("host", "h")]),
+        ];
+        for (text, list) in cases {
+            assert_eq!(pairs(text), expected(list), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused_without_showing_a_value() {
+        let cases = [
+            "geheim",
+            "host=h geheim",
+            "password='geheim",
+            "=geheim\0",
+            "postgres://u:geheim%@h",
+            "postgres://u:geheim%2@h",
+            "postgres://u:geheim%zz@h",
+            "postgres://u:geheim%00@h",
+            "postgres://u:geheim%ff@h",
+            "postgres://u:geheim@[::1",
+            "postgres://u:geheim@[]",
+            "postgres://u:geheim@[::1]x",
+            "postgres://u:geheim@h?user",
+            "postgres://u:geheim@h?a=b=c",
+        ];
+        for text in cases {
+            let error = pairs(text).expect_err(text);
+            assert!(matches!(error, ConnInfoError::Syntax(_)), "{text}: {error}");
+            assert!(!error.to_string().contains("geheim"), "{error}");
+        }
+    }
+
+    #[test]
+    fn lists_of_servers_are_refused() {
+        for text in ["postgres://a,b/db", "postgres://a:1,b:2/db", "postgres://[::1],b"] {
+            assert_eq!(pairs(text), Err(several("host")), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "(postgres://)?[a-z%:@/?&=\\[\\], '\\\\é]{0,40}") {
+            let _ = parameters(&text);
+        }
+
+        #[test]
+        fn an_encoded_password_comes_back(password in "\\PC{1,20}") {
+            let encoded: String = password.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let text = format!("postgres://u:{encoded}@h");
+            proptest::prop_assert_eq!(&pairs(&text).expect("it is well formed")[1].1, &password);
+        }
+    }
+}

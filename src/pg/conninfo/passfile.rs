@@ -101,3 +101,69 @@ fn unescape(field: &str) -> Zeroizing<String> {
     }
     plain
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::pg::conninfo::Defaults;
+
+    fn conninfo(text: &str) -> ConnInfo {
+        ConnInfo::parse(text, &Defaults { user: Some("u".to_owned()), home: None }).expect("valid")
+    }
+
+    fn found(text: &str, file: &str) -> Option<String> {
+        conninfo(text).find_password(file).map(|password| password.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn the_first_line_that_fits_counts() {
+        let file = "# h:1:d:u:comment\nh:1:d:other:a\nbroken\nh:1:d:u:b\n*:*:*:*:c\n";
+        assert_eq!(found("host=h port=1 dbname=d", file).as_deref(), Some("b"));
+        assert_eq!(found("host=h port=2 dbname=d", file).as_deref(), Some("c"));
+        assert_eq!(found("host=x", "h:*:*:*:c"), None);
+        assert_eq!(found("host=h", "h:*:*:*"), None);
+    }
+
+    #[test]
+    fn fields_are_escaped() {
+        assert_eq!(found("host=::1", r"\:\:1:*:*:*:a\:b\\c:d\").as_deref(), Some(r"a:b\c:d\"));
+        assert_eq!(found("dbname=a\\\\b", r"*:*:a\\b:*:p").as_deref(), Some("p"));
+        assert_eq!(found("dbname=d", r"*:*:\*:*:p"), None);
+    }
+
+    #[test]
+    fn default_sockets_are_localhost() {
+        assert_eq!(found("host=/tmp", "localhost:*:*:*:p").as_deref(), Some("p"));
+        assert_eq!(found("host=/srv", "localhost:*:*:*:p"), None);
+        assert_eq!(found("host=/srv", "/srv:*:*:*:p").as_deref(), Some("p"));
+    }
+
+    #[test]
+    fn our_own_line_is_read_back() {
+        let login = conninfo(r"host=h user=a:b dbname=c\\d").with_password(r"p:\q".into());
+        let line = login.passfile_line().expect("no line break").expect("a password");
+        let password = login.find_password(line.expose_secret()).expect("the line fits");
+        assert_eq!(password.expose_secret(), r"p:\q");
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_ignored_with_a_warning() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join(".pgpass");
+        let defaults = Defaults { user: Some("u".to_owned()), home: Some(home.path().to_owned()) };
+        let login = ConnInfo::parse("", &defaults).expect("valid");
+        let absent = login.password_from_passfile();
+        assert!(absent.password.is_none() && absent.warning.is_none());
+
+        fs::write(&path, "*:*:*:*:p\n").expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("a mode");
+        let answer = login.password_from_passfile();
+        assert!(answer.password.is_none());
+        assert!(answer.warning.expect("a warning").contains("chmod 0600"));
+
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        assert!(login.password_from_passfile().password.is_some());
+    }
+}

@@ -275,3 +275,141 @@ fn keepalive(values: &Values) -> Result<Option<Keepalive>, ConnInfoError> {
         count: count.filter(|count| *count > 0).unwrap_or(ours.count),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<ConnInfo, ConnInfoError> {
+        ConnInfo::parse(text, &Defaults { user: Some("me".to_owned()), home: None })
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_in_libpq() {
+        let conninfo = parse("").expect("nothing is required");
+        assert_eq!(conninfo.to_string(), "me@localhost:5432/me");
+        assert_eq!(conninfo.ssl_mode(), SslMode::Prefer);
+        assert_eq!(conninfo.connect_timeout(), Some(CONNECT_TIMEOUT));
+        assert_eq!(conninfo.keepalive(), Some(Keepalive::default()));
+        assert!(conninfo.password().is_none());
+        assert_eq!(parse("user=you").expect("valid").database(), "you");
+        assert_eq!(ConnInfo::parse("", &Defaults::default()).err(), Some(ConnInfoError::NoUser));
+    }
+
+    #[test]
+    fn values_arrive() {
+        let conninfo = parse(
+            "host=db hostaddr=10.0.0.1 port=1 user=u password=p dbname=d application_name=a \
+             sslmode=verify-full sslrootcert=/ca sslcert=/c sslkey=/k channel_binding=require \
+             options='-c a=b' connect_timeout=7 keepalives_idle=1 keepalives_interval=2 keepalives_count=3 \
+             tcp_user_timeout=1500 target_session_attrs=any gssencmode=prefer sslnegotiation=postgres",
+        )
+        .expect("all of it is supported");
+        assert_eq!(conninfo.host(), &Host::Name("db".to_owned()));
+        assert_eq!(conninfo.address(), Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))));
+        assert_eq!(conninfo.to_string(), "u@db:1/d");
+        assert_eq!(conninfo.password().map(|password| password.expose_secret()), Some("p"));
+        assert_eq!(conninfo.ssl_mode(), SslMode::VerifyFull);
+        assert_eq!(conninfo.root_certificates(), Some(&RootCertificates::File("/ca".into())));
+        let client = ClientCertificate { certificate: "/c".into(), key: "/k".into() };
+        assert_eq!(conninfo.client_certificate(), Some(&client));
+        assert_eq!(conninfo.channel_binding(), ChannelBinding::Require);
+        assert_eq!(conninfo.options(), Some("-c a=b"));
+        assert_eq!(conninfo.application_name(), Some("a"));
+        assert_eq!(conninfo.connect_timeout(), Some(Duration::from_secs(7)));
+        let second = Duration::from_secs(1);
+        assert_eq!(conninfo.keepalive(), Some(Keepalive { idle: second, interval: second * 2, count: 3 }));
+        assert_eq!(conninfo.tcp_user_timeout(), Some(Duration::from_millis(1500)));
+        assert_eq!(parse("connect_timeout=0").expect("valid").connect_timeout(), None);
+        assert_eq!(parse("keepalives=0").expect("valid").keepalive(), None);
+    }
+
+    #[test]
+    fn sockets_are_found_by_directory_and_port() {
+        let conninfo = parse("postgres:///d?host=/run/pg&port=5433").expect("valid");
+        assert_eq!(conninfo.socket_path(), Some("/run/pg/.s.PGSQL.5433".into()));
+        assert_eq!(conninfo.to_string(), "me@/run/pg:5433/d");
+        assert_eq!(parse("host=/run/pg hostaddr=::1").expect("valid").socket_path(), None);
+        assert_eq!(parse("host=::1").expect("valid").to_string(), "me@[::1]:5432/me");
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_by_name() {
+        let cases = [
+            ("service=x", "service"),
+            ("sslmode=allow", "sslmode=allow"),
+            ("host=a,b", "host"),
+            ("port=1,2", "port"),
+            ("hostaddr=::1,::2", "hostaddr"),
+            ("require_auth=scram-sha-256", "require_auth"),
+            ("sslnegotiation=direct", "sslnegotiation=direct"),
+            ("target_session_attrs=standby", "target_session_attrs=standby"),
+            ("gssencmode=require", "gssencmode=require"),
+            ("host=@abstract", "host=@abstract"),
+            ("sslrootcert=system sslmode=require", "sslmode=require with sslrootcert=system"),
+        ];
+        for (text, expected) in cases {
+            match parse(text) {
+                Err(ConnInfoError::Unsupported { parameter, .. }) => assert_eq!(parameter, expected),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        assert_eq!(parse("hots=h").err(), Some(ConnInfoError::Unknown("hots".to_owned())));
+        assert_eq!(parse("sslmode=verify-ca").err(), Some(ConnInfoError::NoRootCertificate("verify-ca")));
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        let cases = [
+            ("port=0", "port"),
+            ("port=65536", "port"),
+            ("port=x", "port"),
+            ("hostaddr=db", "hostaddr"),
+            ("sslmode=on", "sslmode"),
+            ("channel_binding=yes", "channel_binding"),
+            ("connect_timeout=soon", "connect_timeout"),
+            ("keepalives=yes", "keepalives"),
+        ];
+        for (text, expected) in cases {
+            match parse(text) {
+                Err(ConnInfoError::Value { parameter, .. }) => assert_eq!(parameter, expected),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn certificates_in_the_home_directory_count() {
+        let home = tempfile::tempdir().expect("a directory");
+        let defaults = Defaults { user: Some("me".to_owned()), home: Some(home.path().to_owned()) };
+        let directory = home.path().join(".postgresql");
+        std::fs::create_dir(&directory).expect("a directory");
+        let before = ConnInfo::parse("sslmode=require", &defaults).expect("valid");
+        assert_eq!((before.root_certificates(), before.client_certificate()), (None, None));
+
+        for name in ["root.crt", "postgresql.crt"] {
+            std::fs::write(directory.join(name), "").expect("a file");
+        }
+        let after = ConnInfo::parse("sslmode=require", &defaults).expect("valid");
+        assert_eq!(after.root_certificates(), Some(&RootCertificates::File(directory.join("root.crt"))));
+        let client = after.client_certificate().expect("the certificate is there");
+        assert_eq!(client.key, directory.join("postgresql.key"));
+    }
+
+    #[test]
+    fn the_system_roots_imply_verify_full() {
+        let conninfo = parse("sslrootcert=system").expect("valid");
+        assert_eq!(conninfo.ssl_mode(), SslMode::VerifyFull);
+    }
+
+    #[test]
+    fn no_output_shows_the_password() {
+        let conninfo = parse("password=geheim").expect("valid");
+        assert!(!format!("{conninfo:?} {conninfo}").contains("geheim"));
+        assert!(!conninfo.keyword_string(None).contains("geheim"));
+    }
+}
