@@ -20,3 +20,4 @@ pub mod journal;
 pub mod pg;
 pub mod plan;
 pub mod transfer;
+pub mod schema;

@@ -1,0 +1,185 @@
+//! The schema of a database as entries: `pg_dump` into an archive, `pg_restore` from it into a script.
+//!
+//! Takes an endpoint, a snapshot and a directory; gives the entries and pg_dump's warnings, and leaves the
+//! archive (mode 0600) in the directory. Owners, rights and security labels are in it: what the target cannot
+//! take is rewritten by name, not left out. Rows, large objects and statistics are not.
+//!
+//! The archive is in UTF-8, whatever the server's encoding: its statements are sent over a session in UTF-8.
+
+use std::ffi::OsString;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::child::{ChildEndpoint, ChildError, ChildLimits, own_warnings, run};
+use super::client::ClientTools;
+use super::entry::Entry;
+use super::script::{self, ScriptError};
+use crate::error::{Class, Fault};
+
+/// What to dump.
+#[derive(Debug, Clone)]
+pub struct DumpRequest<'a> {
+    /// The client tools.
+    pub tools: &'a ClientTools,
+    /// The server and database.
+    pub endpoint: &'a ChildEndpoint,
+    /// An exported snapshot, held open by the caller until this is done; `None` for pg_dump's own.
+    pub snapshot: Option<&'a str>,
+    /// The archive's path; the file must not exist.
+    pub archive: &'a Path,
+    /// When to give up. A table whose lock is not granted within the stall limit ends the dump, too.
+    pub limits: &'a ChildLimits,
+}
+
+/// A schema, read.
+#[derive(Debug, Clone)]
+pub struct SchemaDump {
+    /// The entries, in the order in which pg_restore would apply them.
+    pub entries: Vec<Entry>,
+    /// What pg_dump warned of: circular foreign keys, subscriptions left out for want of rights.
+    pub warnings: Vec<String>,
+    /// The archive in pg_dump's custom format.
+    pub archive: PathBuf,
+}
+
+/// Why a schema could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The archive's file could not be made.
+    #[error("could not create {path}")]
+    Archive {
+        /// The file.
+        path: String,
+        /// The system's error.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// `pg_dump` or `pg_restore` failed.
+    #[error("could not read the schema")]
+    Child(#[from] ChildError),
+    /// A name or text in the schema is not valid in UTF-8, as can be in a database of encoding `SQL_ASCII`.
+    #[error("the schema's script is not valid UTF-8 near `{near}`")]
+    Encoding {
+        /// The text before the first invalid byte.
+        near: String,
+    },
+    /// The script is not understood.
+    #[error("could not read pg_restore's script")]
+    Script(#[from] ScriptError),
+}
+
+impl Fault for DumpError {
+    fn class(&self) -> Class {
+        match self {
+            DumpError::Archive { .. } => Class::Environment,
+            DumpError::Child(error) => error.class(),
+            DumpError::Encoding { .. } => Class::Source,
+            DumpError::Script(error) => error.class(),
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        matches!(self, DumpError::Child(error) if error.is_retryable())
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            DumpError::Archive { .. } => Some("name a run directory that is writable and new".to_owned()),
+            DumpError::Child(error) => error.hint(),
+            DumpError::Encoding { .. } => {
+                Some("rename the object or correct its comment or body on the source".to_owned())
+            }
+            DumpError::Script(error) => error.hint(),
+        }
+    }
+}
+
+/// Dumps the schema of a database.
+pub async fn dump_schema(request: &DumpRequest<'_>) -> Result<SchemaDump, DumpError> {
+    let archive = request.archive;
+    // pg_dump truncates an existing file and keeps its mode.
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(archive)
+        .map_err(|cause| DumpError::Archive { path: archive.display().to_string(), cause })?;
+    let scratch = archive.parent().unwrap_or(archive);
+    let output = run(
+        &request.tools.pg_dump,
+        &dump_arguments(request),
+        Some((request.endpoint, scratch)),
+        request.limits,
+    )
+    .await?;
+    let entries = entries_of(request.tools, archive, request.limits).await?;
+    Ok(SchemaDump { entries, warnings: own_warnings(&output.stderr), archive: archive.to_owned() })
+}
+
+/// Reads the entries of an archive again; it needs no server.
+pub async fn read_archive(
+    tools: &ClientTools,
+    archive: &Path,
+    limits: &ChildLimits,
+) -> Result<SchemaDump, DumpError> {
+    let entries = entries_of(tools, archive, limits).await?;
+    Ok(SchemaDump { entries, warnings: Vec::new(), archive: archive.to_owned() })
+}
+
+fn dump_arguments(request: &DumpRequest<'_>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = [
+        "--format=custom",
+        "--schema-only",
+        // Large objects are copied with the rows; the name is older than --no-large-objects and still taken.
+        "--no-blobs",
+        "--no-tablespaces",
+        "--encoding=UTF8",
+        "--no-password",
+        // Its notes are the sign of life.
+        "--verbose",
+    ]
+    .map(OsString::from)
+    .into();
+    if request.tools.version.major >= 18 {
+        arguments.push("--no-statistics".into());
+    }
+    if let Some(snapshot) = request.snapshot {
+        arguments.push(format!("--snapshot={snapshot}").into());
+    }
+    arguments.push(format!("--lock-wait-timeout={}", request.limits.stall.as_millis()).into());
+    arguments.push(with_path("--file=", request.archive));
+    arguments
+}
+
+fn with_path(option: &str, path: &Path) -> OsString {
+    let mut argument = OsString::from(option);
+    argument.push(path);
+    argument
+}
+
+async fn entries_of(
+    tools: &ClientTools,
+    archive: &Path,
+    limits: &ChildLimits,
+) -> Result<Vec<Entry>, DumpError> {
+    let restore = async |options: &[&str]| {
+        let mut arguments: Vec<OsString> = options.iter().map(OsString::from).collect();
+        arguments.push("--no-tablespaces".into());
+        // A path never looks like an option.
+        arguments.push("--".into());
+        arguments.push(archive.into());
+        let output = run(&tools.pg_restore, &arguments, None, limits).await?;
+        text(output.stdout)
+    };
+    let script = restore(&["--file=-", "--verbose"]).await?;
+    let list = restore(&["--list"]).await?;
+    Ok(script::parse(&script, &list)?)
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, DumpError> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let start = valid.len().saturating_sub(80);
+        DumpError::Encoding { near: String::from_utf8_lossy(&valid[start..]).trim().to_owned() }
+    })
+}
