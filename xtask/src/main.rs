@@ -1,3 +1,42 @@
-//! The project's own commands: `cargo xtask demo | test | bench`.
+//! The project's own commands: `cargo xtask servers | test`.
+//!
+//! They need a Debian 12 machine with Rust, Python (pip), Node.js (npm) and its packages' registries, nothing else: no
+//! container engine, and no PostgreSQL beforehand.
 
-fn main() {}
+mod debian;
+mod install;
+mod npm;
+mod process;
+mod servers;
+mod test;
+mod wheel;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Gets the PostgreSQL servers that the tests run on, and lists them in target/servers/servers.json.
+    Servers,
+    /// Gets the servers, checks format and lints, and runs every test.
+    Test(test::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Servers => {
+            for install in servers::provide()? {
+                println!("{install}");
+            }
+            Ok(())
+        }
+        Command::Test(arguments) => test::run(&arguments),
+    }
+}

@@ -1,0 +1,46 @@
+//! Runs other programs: what they print goes to stderr or is returned, and a failure names the whole command.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// Runs to the end with its output shown on stderr; an error when the program is missing or fails.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    eprintln!("+ {}", describe(command));
+    let status = command.stdout(std::io::stderr()).status().with_context(|| describe(command))?;
+    ensure!(status.success(), "{} ended with {status}", describe(command));
+    Ok(())
+}
+
+/// Runs to the end and returns its stdout; stderr is shown.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| describe(command))?;
+    ensure!(output.status.success(), "{} ended with {}", describe(command), output.status);
+    String::from_utf8(output.stdout).with_context(|| describe(command))
+}
+
+/// Whether a program of this name is on the path.
+pub(crate) fn exists(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+/// The root of the workspace.
+pub(crate) fn workspace() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().expect("xtask stands in the workspace").to_owned()
+}
+
+/// Cargo's target directory.
+pub(crate) fn target() -> PathBuf {
+    let chosen = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    workspace().join(chosen)
+}
+
+fn describe(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}

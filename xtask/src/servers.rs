@@ -1,0 +1,125 @@
+//! The PostgreSQL servers that tests and demo run on, kept under `target/servers` and listed in its `servers.json`.
+//!
+//! Each version stands in a directory of its own, named by version and recipe; what is there is used again. A directory
+//! is built under another name and renamed when it is complete, so an interrupted run leaves nothing half made.
+//!
+//! `PostgreSQL` refuses to run as root. When root runs this, the servers will run as another user, who must be able to
+//! reach the files: where a parent of `target` is closed to others, they stand in `/var/cache/pgmove` instead. The
+//! paths in `servers.json` are absolute, so nothing else needs to know.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    debian,
+    install::{Install, Layout},
+    npm, process, wheel,
+};
+
+/// Part of each directory's name: to be raised when a recipe changes, so that older directories are not used.
+const RECIPE: u32 = 1;
+
+/// Where the list of servers is written.
+pub(crate) fn list() -> PathBuf {
+    process::target().join("servers/servers.json")
+}
+
+/// Gets every server that is not there yet, builds the stand-in extensions and writes the list; oldest server first.
+pub(crate) fn provide() -> Result<Vec<Install>> {
+    let cache = Cache::open()?;
+    let debian = debian::provide()?;
+    let mut installs = vec![
+        cache
+            .provide("12", npm::POSTGRES_12.version, &npm::LAYOUT, |it| npm::unpack(&npm::POSTGRES_12, it))?,
+        cache
+            .provide("14", npm::POSTGRES_14.version, &npm::LAYOUT, |it| npm::unpack(&npm::POSTGRES_14, it))?,
+        cache.provide("15", &debian, &debian::LAYOUT, debian::copy)?,
+        cache.provide("16", "wheel-0.6.0", &wheel::LAYOUT_16, |it| {
+            wheel::unpack(&wheel::LAYOUT_16, &npm::POSTGRES_16, it)
+        })?,
+        cache
+            .provide("17", npm::POSTGRES_17.version, &npm::LAYOUT, |it| npm::unpack(&npm::POSTGRES_17, it))?,
+        cache.provide("18", "wheel-0.6.0", &wheel::LAYOUT_18, |it| {
+            wheel::unpack(&wheel::LAYOUT_18, &npm::POSTGRES_18, it)
+        })?,
+    ];
+    let newest = installs.last().context("there is a server")?.bin_dir.clone();
+    for install in &mut installs {
+        install.client_bin_dir.clone_from(&newest);
+        install.list_extensions()?;
+    }
+    let json = serde_json::to_string_pretty(&installs)?;
+    let partial = list().with_extension("partial");
+    fs::create_dir_all(partial.parent().context("the list stands in a directory")?)?;
+    fs::write(&partial, json)?;
+    fs::rename(partial, list())?;
+    Ok(installs)
+}
+
+/// The directory that holds the installed servers.
+struct Cache {
+    directory: PathBuf,
+}
+
+impl Cache {
+    fn open() -> Result<Self> {
+        let beside = process::target().join("servers");
+        fs::create_dir_all(&beside)?;
+        let directory =
+            if debian::is_root() && !is_open(&beside)? { "/var/cache/pgmove".into() } else { beside };
+        fs::create_dir_all(&directory)?;
+        let cache = Self { directory };
+        cache.remove_abandoned()?;
+        Ok(cache)
+    }
+
+    /// The install of this major version, built by `build` when it is not there.
+    fn provide(
+        &self,
+        major: &str,
+        version: &str,
+        layout: &Layout,
+        build: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Install> {
+        let prefix = self.directory.join(format!("{major}-{version}-{RECIPE}"));
+        if !prefix.is_dir() {
+            eprintln!("PostgreSQL {major} is got into {}", prefix.display());
+            let partial = self.directory.join(format!("partial-{}-{major}", std::process::id()));
+            fs::create_dir_all(&partial)?;
+            build(&partial)?;
+            // Whatever this process's umask is, another user will run the server.
+            process::run(Command::new("chmod").args(["-R", "a+rX"]).arg(&partial))?;
+            fs::rename(&partial, &prefix).with_context(|| prefix.display().to_string())?;
+        }
+        Install::read(&prefix, layout)
+    }
+
+    /// Removes what killed runs left half built; a run that still lives is left alone.
+    fn remove_abandoned(&self) -> Result<()> {
+        for entry in self.directory.read_dir()? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let process = name.strip_prefix("partial-").and_then(|rest| rest.split('-').next());
+            if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether every user may pass through `path` and its parents.
+fn is_open(path: &Path) -> Result<bool> {
+    for directory in path.ancestors() {
+        if fs::metadata(directory)?.permissions().mode() & 0o001 == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
