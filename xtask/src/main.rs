@@ -40,3 +40,5 @@ fn main() -> anyhow::Result<()> {
         Command::Test(arguments) => test::run(&arguments),
     }
 }
+mod extensions;
+fn main() {}
