@@ -1,9 +1,10 @@
-//! Compiles and installs the stand-in extensions of `tests/fixtures/extensions` into a PostgreSQL server.
+//! Compiles and installs the stand-in extensions of `tests/fixtures/extensions` into a server.
 //!
 //! Takes the directories of a server that has its headers, gives the names of the stand-ins now installed. Promises: a real
 //! `vchord` or `vectors` is never overwritten, and a library that a running server has mapped is replaced, not written into.
 //! Fails with the compiler's messages, or when the headers belong to another major version than expected.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,11 +83,11 @@ fn install(server: &Directories, name: &str) -> Result<()> {
     let mut shared = Vec::new();
     for entry in fs::read_dir(Path::new(SOURCES).join(name))? {
         let path = entry?.path();
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if file_name.ends_with(".c") {
-            code.push(path);
-        } else if file_name.ends_with(".control") || file_name.starts_with(&format!("{name}--")) {
-            shared.push((path, file_name));
+        match path.extension().and_then(OsStr::to_str) {
+            Some("c") => code.push(path),
+            Some("control") => shared.push(path),
+            Some("sql") if is_version(&path, name) => shared.push(path),
+            _ => {}
         }
     }
 
@@ -95,11 +96,17 @@ fn install(server: &Directories, name: &str) -> Result<()> {
     let unfinished = library.with_extension("so.new");
     compile(server, &code, &unfinished)?;
     fs::rename(&unfinished, &library).with_context(|| format!("could not install {}", library.display()))?;
-    for (path, file_name) in shared {
-        let target = server.share_extension_dir.join(file_name);
+    for path in shared {
+        let target = server.share_extension_dir.join(path.file_name().unwrap_or_default());
         fs::copy(&path, &target).with_context(|| format!("could not install {}", target.display()))?;
     }
     Ok(())
+}
+
+/// `name--1.0.sql` makes the extension; other SQL files beside it are checks.
+fn is_version(path: &Path, name: &str) -> bool {
+    let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    stem.strip_prefix(name).is_some_and(|version| version.starts_with("--"))
 }
 
 fn compile(server: &Directories, code: &[PathBuf], output: &Path) -> Result<()> {
