@@ -19,5 +19,7 @@ pub mod event;
 pub mod journal;
 pub mod pg;
 pub mod plan;
+pub mod preflight;
 pub mod transfer;
 pub mod schema;
+pub mod verify;

@@ -4,6 +4,7 @@
 //! container engine, and no PostgreSQL beforehand.
 
 mod debian;
+mod extensions;
 mod install;
 mod npm;
 mod process;
@@ -40,5 +41,3 @@ fn main() -> anyhow::Result<()> {
         Command::Test(arguments) => test::run(&arguments),
     }
 }
-mod extensions;
-fn main() {}
