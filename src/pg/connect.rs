@@ -47,9 +47,13 @@ pub struct Connected {
     pub notices: mpsc::Receiver<Notice>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-type BoxedStream = Box<dyn Stream>;
+/// A stream to the server, before the login.
+enum Socket {
+    /// With TLS set up for it, unless it is not wanted.
+    Tcp(TcpStream, Option<<MakeRustlsConnect as MakeTlsConnect<TcpStream>>::TlsConnect>),
+    /// Never with TLS.
+    Unix(UnixStream),
+}
 
 /// Connects and logs in. `application_name` is what `pg_stat_activity` shows unless the connection string has
 /// one. If the server asks for a password and none is known, the refusal is [`Refusal::PasswordRequired`]: ask
@@ -60,10 +64,9 @@ pub async fn connect(
     side: Side,
 ) -> Result<Connected, ConnectError> {
     let login = async {
-        let connector = connector(conninfo)?;
-        let stream = open(conninfo).await?;
-        let config = config(conninfo, application_name);
-        within(conninfo.connect_timeout(), login(conninfo, stream, connector, &config)).await?
+        let socket = open(conninfo).await?;
+        let login = login(socket, config(conninfo, application_name));
+        within(conninfo.connect_timeout(), login).await?.map_err(|error| Refusal::of(error, conninfo))
     };
     login.await.map_err(|refusal| connect_error(conninfo, side, refusal))
 }
@@ -72,21 +75,15 @@ pub async fn connect(
 /// protection. The server does not tell whether there was anything to cancel.
 pub async fn cancel(conninfo: &ConnInfo, token: CancelToken, side: Side) -> Result<(), ConnectError> {
     let request = async {
-        let connector = connector(conninfo)?;
-        let stream = open(conninfo).await?;
+        let socket = open(conninfo).await?;
         let request = async {
-            match connector {
-                None => token.cancel_query_raw(stream, NoTls).await,
-                Some(mut connector) => {
-                    let Ok(tls) =
-                        MakeTlsConnect::<BoxedStream>::make_tls_connect(&mut connector, &tls_name(conninfo));
-                    token.cancel_query_raw(stream, tls).await
-                }
+            match socket {
+                Socket::Unix(stream) => token.cancel_query_raw(stream, NoTls).await,
+                Socket::Tcp(stream, None) => token.cancel_query_raw(stream, NoTls).await,
+                Socket::Tcp(stream, Some(tls)) => token.cancel_query_raw(stream, tls).await,
             }
         };
-        within(conninfo.connect_timeout(), request)
-            .await?
-            .map_err(|error| Refusal::of(error, conninfo.ssl_mode()))
+        within(conninfo.connect_timeout(), request).await?.map_err(|error| Refusal::of(error, conninfo))
     };
     request.await.map_err(|refusal| connect_error(conninfo, side, refusal))
 }
@@ -100,14 +97,6 @@ async fn within<F: Future>(limit: Option<Duration>, work: F) -> Result<F::Output
         None => Ok(work.await),
         Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| Refusal::Timeout { limit }),
     }
-}
-
-/// How TLS is to be set up; `None` where there is none, as on Unix sockets always.
-fn connector(conninfo: &ConnInfo) -> Result<Option<MakeRustlsConnect>, Refusal> {
-    if conninfo.ssl_mode() == SslMode::Disable || conninfo.socket_path().is_some() {
-        return Ok(None);
-    }
-    Ok(Some(tls::connector(conninfo)?))
 }
 
 /// The name that the certificate must carry, and that is sent as SNI.
@@ -146,31 +135,30 @@ fn config(conninfo: &ConnInfo, application_name: &str) -> Config {
     config
 }
 
-async fn login(
-    conninfo: &ConnInfo,
-    stream: BoxedStream,
-    connector: Option<MakeRustlsConnect>,
-    config: &Config,
-) -> Result<Connected, Refusal> {
-    let refusal = |error| Refusal::of(error, conninfo.ssl_mode());
+/// TLS and the login.
+async fn login(socket: Socket, config: Config) -> Result<Connected, tokio_postgres::Error> {
     let (sender, notices) = mpsc::channel(NOTICES);
-    match connector {
-        None => {
-            let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refusal)?;
-            Ok(Connected { client, driver: drive(connection, sender), notices })
+    let (client, driver) = match socket {
+        Socket::Unix(stream) => {
+            let (client, connection) = config.connect_raw(stream, NoTls).await?;
+            (client, drive(connection, sender))
         }
-        Some(mut connector) => {
-            let Ok(tls) =
-                MakeTlsConnect::<BoxedStream>::make_tls_connect(&mut connector, &tls_name(conninfo));
-            let (client, connection) = config.connect_raw(stream, tls).await.map_err(refusal)?;
-            Ok(Connected { client, driver: drive(connection, sender), notices })
+        Socket::Tcp(stream, None) => {
+            let (client, connection) = config.connect_raw(stream, NoTls).await?;
+            (client, drive(connection, sender))
         }
-    }
+        Socket::Tcp(stream, Some(tls)) => {
+            let (client, connection) = config.connect_raw(stream, tls).await?;
+            (client, drive(connection, sender))
+        }
+    };
+    Ok(Connected { client, driver, notices })
 }
 
 /// Runs the connection, passing notices on.
-fn drive<T>(mut connection: Connection<BoxedStream, T>, notices: mpsc::Sender<Notice>) -> Driver
+fn drive<S, T>(mut connection: Connection<S, T>, notices: mpsc::Sender<Notice>) -> Driver
 where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     Box::pin(poll_fn(move |context| {
@@ -184,21 +172,31 @@ where
     }))
 }
 
-/// A socket to the server, the first of its addresses that answers.
-async fn open(conninfo: &ConnInfo) -> Result<BoxedStream, Refusal> {
+/// A stream to the server, over the first of its addresses that answers.
+async fn open(conninfo: &ConnInfo) -> Result<Socket, Refusal> {
     if let Some(path) = conninfo.socket_path() {
-        return open_socket(&path, conninfo.connect_timeout()).await;
+        return Ok(Socket::Unix(open_socket(&path, conninfo.connect_timeout()).await?));
     }
+    // Certificate files are read first: without them there is no use in connecting.
+    let tls = if conninfo.ssl_mode() == SslMode::Disable {
+        None
+    } else {
+        let mut connector = tls::connector(conninfo)?;
+        let Ok(tls) = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut connector, &tls_name(conninfo));
+        Some(tls)
+    };
     let mut failure = None;
     for address in addresses(conninfo).await? {
-        match within(conninfo.connect_timeout(), TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => match tune(&stream, conninfo) {
-                Ok(()) => return Ok(Box::new(stream)),
-                Err(cause) => failure = Some(Refusal::Unreachable { address: address.to_string(), cause }),
-            },
-            Ok(Err(cause)) => failure = Some(Refusal::Unreachable { address: address.to_string(), cause }),
-            Err(timeout) => failure = Some(timeout),
-        }
+        let attempt = async {
+            let stream = TcpStream::connect(address).await?;
+            tune(&stream, conninfo)?;
+            Ok(stream)
+        };
+        failure = match within(conninfo.connect_timeout(), attempt).await {
+            Ok(Ok(stream)) => return Ok(Socket::Tcp(stream, tls)),
+            Ok(Err(cause)) => Some(Refusal::Unreachable { address: address.to_string(), cause }),
+            Err(timeout) => Some(timeout),
+        };
     }
     Err(failure.unwrap_or_else(|| Refusal::HostNotResolved {
         host: tls_name(conninfo),
@@ -206,9 +204,9 @@ async fn open(conninfo: &ConnInfo) -> Result<BoxedStream, Refusal> {
     }))
 }
 
-async fn open_socket(path: &Path, limit: Option<Duration>) -> Result<BoxedStream, Refusal> {
+async fn open_socket(path: &Path, limit: Option<Duration>) -> Result<UnixStream, Refusal> {
     match within(limit, UnixStream::connect(path)).await? {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => Ok(stream),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(Refusal::NoSocket { path: path.to_owned() })
         }

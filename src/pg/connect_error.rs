@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use super::conninfo::SslMode;
+use super::conninfo::{ConnInfo, SslMode};
 use super::server_error::{describe, describe_response};
 use super::tls::TlsSetupError;
 use crate::error::{Class, Fault, Side};
@@ -66,8 +66,8 @@ pub enum Refusal {
         /// The mode asked for.
         mode: SslMode,
     },
-    /// The server admits no unencrypted connection of this kind.
-    #[error("the server admits no connection without TLS: {message}")]
+    /// `pg_hba.conf` refuses this login unencrypted, and `sslmode=disable` leaves it no other way.
+    #[error("the server does not admit this login without TLS: {message}")]
     TlsRequired {
         /// The server's words.
         message: String,
@@ -138,10 +138,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Tells an error of tokio-postgres's handshake apart. `mode` is what was asked for.
-    pub(super) fn of(error: tokio_postgres::Error, mode: SslMode) -> Refusal {
+    /// Tells an error of tokio-postgres's handshake apart.
+    pub(super) fn of(error: tokio_postgres::Error, conninfo: &ConnInfo) -> Refusal {
         if let Some(response) = error.as_db_error() {
-            return Refusal::of_response(response, mode);
+            return Refusal::of_response(response, conninfo);
         }
         if let Some(tls) = find_rustls(&error) {
             return Refusal::of_tls(tls.clone());
@@ -151,14 +151,17 @@ impl Refusal {
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         match (error.to_string().as_str(), cause.as_str()) {
             ("invalid configuration", "password missing") => Refusal::PasswordRequired,
-            ("error performing TLS handshake", "server does not support TLS") => Refusal::TlsRefused { mode },
+            ("error performing TLS handshake", "server does not support TLS") => {
+                Refusal::TlsRefused { mode: conninfo.ssl_mode() }
+            }
             ("authentication error", _) => Refusal::Login { message: cause },
             _ => Refusal::Broken(error),
         }
     }
 
-    fn of_response(response: &DbError, mode: SslMode) -> Refusal {
+    fn of_response(response: &DbError, conninfo: &ConnInfo) -> Refusal {
         let message = describe_response(response);
+        let might_be_encrypted = conninfo.ssl_mode() == SslMode::Disable && conninfo.socket_path().is_none();
         match response.code() {
             &SqlState::INVALID_PASSWORD => Refusal::WrongPassword { message },
             &SqlState::INVALID_CATALOG_NAME => Refusal::UnknownDatabase { message },
@@ -170,7 +173,7 @@ impl Refusal {
             // (ClientAuthentication in auth.c, InitializeSessionUserId in miscinit.c) are not.
             &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => match response.routine() {
                 Some("InitializeSessionUserId") => Refusal::UnknownRole { message },
-                Some("ClientAuthentication") if mode == SslMode::Disable => Refusal::TlsRequired { message },
+                Some("ClientAuthentication") if might_be_encrypted => Refusal::TlsRequired { message },
                 _ => Refusal::NotAdmitted { message },
             },
             _ => Refusal::Refused { message },
@@ -240,7 +243,7 @@ impl Fault for ConnectError {
                 "give the authority that signed the server's certificate by sslrootcert=FILE"
             }
             Refusal::CertificateForOtherHost(_) => {
-                "use the host name that stands in the certificate (hostaddr gives its address), or sslmode=verify-ca"
+                "use a name from the certificate's subjectAltName as host (hostaddr gives its address; the common name does not count), or sslmode=verify-ca"
             }
             Refusal::Tls(_) => {
                 "check that the server offers TLS 1.2 or 1.3, and whether it asks for a client certificate (sslcert, sslkey)"

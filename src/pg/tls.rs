@@ -5,6 +5,8 @@
 //! Provided in Different Modes". The certificate's signature over the handshake is checked in every mode:
 //! SCRAM's channel binding means nothing without it.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +54,7 @@ pub fn connector(conninfo: &ConnInfo) -> Result<MakeRustlsConnect, TlsSetupError
         None => builder.with_no_client_auth(),
         Some(client) => {
             let chain = certificates("client certificate", &client.certificate)?;
+            check_private(&client.key)?;
             let key = PrivateKeyDer::from_pem_file(&client.key)
                 .map_err(|cause| file("client key", &client.key, cause))?;
             builder
@@ -68,6 +71,17 @@ fn file(
     cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> TlsSetupError {
     TlsSetupError::File { role, path: path.to_owned(), cause: cause.into() }
+}
+
+/// libpq's rule for key files: `pg_dump` would refuse one that others may read, so pgmove does it first. A key
+/// of root may be readable by its group.
+fn check_private(key: &Path) -> Result<(), TlsSetupError> {
+    let metadata = fs::metadata(key).map_err(|cause| file("client key", key, cause))?;
+    let forbidden = if metadata.uid() == 0 { 0o027 } else { 0o077 };
+    if metadata.permissions().mode() & forbidden != 0 {
+        return Err(file("client key", key, "group or others have access to it; run chmod 0600"));
+    }
+    Ok(())
 }
 
 /// The certificates of a PEM file, at least one.
@@ -93,7 +107,7 @@ struct Verifier {
 struct Chain {
     verifier: Arc<WebPkiServerVerifier>,
     /// The file's certificates: a server with a self-signed certificate, as PostgreSQL's manual makes one,
-    /// is trusted by putting that very certificate there. WebPKI alone refuses a root as a server's.
+    /// is trusted by putting that very certificate there. rustls alone refuses a root as a server's.
     roots: Vec<CertificateDer<'static>>,
     is_name_checked: bool,
 }
@@ -140,7 +154,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match chain.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // WebPKI judges the name last, so everything else has been found right.
+            // rustls judges the name last, so everything else has been found right.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !chain.is_name_checked => Ok(ServerCertVerified::assertion()),

@@ -2,3 +2,5 @@
 
 mod servers;
 mod support;
+//! Tests against real servers, one binary.
+mod connect;

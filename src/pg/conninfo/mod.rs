@@ -144,6 +144,9 @@ pub struct ConnInfo {
 
 impl ConnInfo {
     /// Reads a `postgres://` or `postgresql://` URI, or a string of `keyword=value` pairs.
+    ///
+    /// What is not said is as in libpq, but for three: without a host it is `localhost` (libpq takes a socket
+    /// directory that was compiled in), `connect_timeout` is 30 s, and keepalive is that of [`Keepalive`].
     pub fn parse(text: &str, defaults: &Defaults) -> Result<ConnInfo, ConnInfoError> {
         settings::assemble(parse::parameters(text)?, defaults)
     }

@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(conninfo.host(), &Host::Name("db".to_owned()));
         assert_eq!(conninfo.address(), Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))));
         assert_eq!(conninfo.to_string(), "u@db:1/d");
-        assert_eq!(conninfo.password().map(|password| password.expose_secret()), Some("p"));
+        assert_eq!(conninfo.password().map(ExposeSecret::expose_secret), Some("p"));
         assert_eq!(conninfo.ssl_mode(), SslMode::VerifyFull);
         assert_eq!(conninfo.root_certificates(), Some(&RootCertificates::File("/ca".into())));
         let client = ClientCertificate { certificate: "/c".into(), key: "/k".into() };
