@@ -20,6 +20,8 @@ pub mod client;
 pub mod dump;
 pub mod entry;
 pub mod lexer;
+pub mod normalize;
+pub mod rewrite;
 //pub mod normalize;
 //pub mod rewrite;
 pub mod script;
@@ -32,6 +34,8 @@ pub use dump::{DumpError, DumpRequest, SchemaDump, dump_schema, read_archive};
 pub use entry::{Entry, EntryClass, Section};
 //pub use normalize::{Comparison, Difference, EntryKey, Tolerance, Tolerated, compare};
 //pub use rewrite::{Change, Rewrite};
+pub use normalize::{Comparison, Difference, EntryKey, Tolerance, Tolerated, compare};
+pub use rewrite::{Change, Rewrite};
 pub use script::ScriptError;
 pub use statement::{IndexColumn, IndexStatement, index_statement};
 

@@ -1,0 +1,214 @@
+//! Comparing the schemas of two databases as their dumps give them.
+//!
+//! Takes the entries of two dumps made by one pg_dump (the source's with the plan's rewrites applied); gives
+//! what only one side has and what differs, with both texts. The order of entries does not matter, nor do blanks
+//! and comments; the order of statements within an entry does, but for rights. Whatever else may differ
+//! between equal schemas is a named [`Tolerance`], and each use of one is returned too.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Entry, EntryClass};
+use super::lexer::{Token, significant_tokens};
+use super::statement::Cursor;
+
+/// What an entry is found by on the other side.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntryKey {
+    /// The class.
+    pub class: EntryClass,
+    /// The schema, where it has one.
+    pub schema: Option<String>,
+    /// The name.
+    pub tag: String,
+}
+
+/// A difference that may be between equal schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tolerance {
+    /// An inherited child's columns stand in another order: the parent's come first on the target, although
+    /// the child had its own before the parent got more. Needed between any two servers.
+    InheritedColumnOrder,
+    /// The name of a NOT NULL constraint: servers before 18 have none, 18 gives one that a dump may show.
+    NotNullName,
+}
+
+/// An entry that both sides have, in different words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Which.
+    pub key: EntryKey,
+    /// The source's statements, joined.
+    pub source: String,
+    /// The target's statements, joined.
+    pub target: String,
+}
+
+/// A difference that a tolerance explains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tolerated {
+    /// By which.
+    pub tolerances: Vec<Tolerance>,
+    /// What.
+    pub difference: Difference,
+}
+
+/// The result of a comparison.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// How many entries were equal.
+    pub equal: usize,
+    /// Entries that the target lacks.
+    pub only_in_source: Vec<EntryKey>,
+    /// Entries that the source lacks.
+    pub only_in_target: Vec<EntryKey>,
+    /// Entries that differ.
+    pub different: Vec<Difference>,
+    /// Entries that differ as they may.
+    pub tolerated: Vec<Tolerated>,
+}
+
+impl Comparison {
+    /// Whether nothing differs, but for what is tolerated.
+    pub fn is_equal(&self) -> bool {
+        self.only_in_source.is_empty() && self.only_in_target.is_empty() && self.different.is_empty()
+    }
+}
+
+/// Compares two schemas. Entries without statements do not count.
+pub fn compare(source: &[Entry], target: &[Entry], tolerances: &[Tolerance]) -> Comparison {
+    let (mut sources, mut targets) = (by_key(source), by_key(target));
+    let mut result = Comparison::default();
+    let keys: Vec<EntryKey> = sources.keys().chain(targets.keys()).cloned().collect();
+    for key in keys {
+        // A key of both sides comes twice; the second time there is nothing left.
+        let mut ours = sources.remove(&key).unwrap_or_default();
+        let mut theirs = targets.remove(&key).unwrap_or_default();
+        // Several entries can have one key: a tag's line breaks became spaces.
+        ours.retain(|entry| {
+            let Some(at) = theirs.iter().position(|other| normal(other) == normal(entry)) else {
+                return true;
+            };
+            theirs.remove(at);
+            result.equal += 1;
+            false
+        });
+        let pairs = ours.len().min(theirs.len());
+        for (entry, other) in ours.drain(..pairs).zip(theirs.drain(..pairs)) {
+            let difference = Difference { key: key.clone(), source: shown(entry), target: shown(other) };
+            match explain(entry, other, tolerances) {
+                Some(tolerances) => result.tolerated.push(Tolerated { tolerances, difference }),
+                None => result.different.push(difference),
+            }
+        }
+        result.only_in_source.extend(ours.iter().map(|_| key.clone()));
+        result.only_in_target.extend(theirs.iter().map(|_| key.clone()));
+    }
+    result
+}
+
+fn by_key(entries: &[Entry]) -> BTreeMap<EntryKey, Vec<&Entry>> {
+    let mut found: BTreeMap<EntryKey, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| !entry.statements.is_empty()) {
+        let key = EntryKey { class: entry.class, schema: entry.schema.clone(), tag: entry.tag.clone() };
+        found.entry(key).or_default().push(entry);
+    }
+    found
+}
+
+fn shown(entry: &Entry) -> String {
+    entry.commands().join(";\n")
+}
+
+/// A statement's tokens; what cannot be cut is one token.
+type Statement = Vec<String>;
+
+fn normal(entry: &Entry) -> Vec<Statement> {
+    normal_with(entry, &[])
+}
+
+fn normal_with(entry: &Entry, tolerances: &[Tolerance]) -> Vec<Statement> {
+    let mut statements: Vec<Statement> =
+        entry.commands().iter().map(|text| normal_statement(text, tolerances)).collect();
+    if entry.class == EntryClass::ACL || entry.class == EntryClass::DEFAULT_ACL {
+        statements = grants(statements);
+    }
+    statements
+}
+
+fn normal_statement(text: &str, tolerances: &[Tolerance]) -> Statement {
+    let Ok(mut tokens) = significant_tokens(text) else { return vec![text.to_owned()] };
+    if tolerances.contains(&Tolerance::NotNullName) {
+        drop_not_null_names(&mut tokens);
+    }
+    if tolerances.contains(&Tolerance::InheritedColumnOrder) {
+        if let Some(sorted) = with_sorted_columns(&tokens) {
+            return sorted;
+        }
+    }
+    tokens.iter().map(|token| token.text.to_owned()).collect()
+}
+
+/// Grants do not depend on their order, which is that of an array in the catalog; but revoking comes first, and
+/// what another role granted stays between its `SET` and `RESET SESSION AUTHORIZATION`.
+fn grants(statements: Vec<Statement>) -> Vec<Statement> {
+    let begins = |statement: &Statement, word: &str| statement.first().is_some_and(|first| first == word);
+    let mut units: Vec<Statement> = Vec::new();
+    let mut is_open = false;
+    for statement in statements {
+        let closes = begins(&statement, "RESET");
+        let opens = begins(&statement, "SET");
+        match units.last_mut() {
+            Some(unit) if is_open => unit.extend(statement),
+            _ => units.push(statement),
+        }
+        is_open = (is_open || opens) && !closes;
+    }
+    units.sort_by_cached_key(|unit| (!begins(unit, "REVOKE"), unit.clone()));
+    units
+}
+
+/// Removes `CONSTRAINT name` before `NOT NULL`.
+fn drop_not_null_names(tokens: &mut Vec<Token<'_>>) {
+    let mut at = 0;
+    while at + 3 < tokens.len() {
+        if tokens[at].is_word("CONSTRAINT") && tokens[at + 2].is_word("NOT") && tokens[at + 3].is_word("NULL")
+        {
+            tokens.drain(at..at + 2);
+        }
+        at += 1;
+    }
+}
+
+/// The tokens of a `CREATE TABLE ... (...) INHERITS (...)` with what is in the first parentheses sorted; `None`
+/// for other statements.
+fn with_sorted_columns(tokens: &[Token<'_>]) -> Option<Statement> {
+    let mut cursor = Cursor { tokens, at: 0 };
+    cursor.word("CREATE")?;
+    let _ = cursor.word("UNLOGGED");
+    cursor.word("TABLE")?;
+    cursor.qualified_name()?;
+    let open = cursor.at;
+    let columns = cursor.parenthesised()?;
+    let close = cursor.at;
+    cursor.word("INHERITS")?;
+    let text = |tokens: &[Token<'_>]| -> Statement { tokens.iter().map(|t| t.text.to_owned()).collect() };
+    let mut parts: Vec<Statement> =
+        columns.split(|depth, token| depth == 0 && token.is_symbol(",")).into_iter().map(text).collect();
+    parts.sort();
+    let mut sorted = text(&tokens[..=open]);
+    sorted.extend(parts.join(&",".to_owned()));
+    sorted.extend(text(&tokens[close - 1..]));
+    Some(sorted)
+}
+
+/// The fewest tolerances, in their given order, under which two entries are equal.
+fn explain(source: &Entry, target: &Entry, tolerances: &[Tolerance]) -> Option<Vec<Tolerance>> {
+    let is_equal = |used: &[Tolerance]| normal_with(source, used) == normal_with(target, used);
+    if let Some(one) = tolerances.iter().find(|one| is_equal(std::slice::from_ref(one))) {
+        return Some(vec![*one]);
+    }
+    is_equal(tolerances).then(|| tolerances.to_vec())
+}
