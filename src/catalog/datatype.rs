@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::CatalogError;
+use super::query::{Reader, Record, sql_file};
 use crate::pg::{Oid, QualifiedName};
 
 /// Types by their OID on this server.
@@ -86,4 +88,55 @@ pub struct TypeFunction {
     pub oid: Oid,
     /// Its name: `pg_catalog.textsend`.
     pub name: QualifiedName,
+}
+
+/// Reads the types that columns of the user's relations reach.
+pub(super) async fn read_types(reader: Reader<'_>) -> Result<Types, CatalogError> {
+    let records = reader.rows(sql_file!("types"), &[]).await?;
+    records.iter().map(|record| Type::decode(record).map(|decoded| (decoded.oid, decoded))).collect()
+}
+
+impl Type {
+    fn decode(record: &Record) -> Result<Self, CatalogError> {
+        Ok(Type {
+            oid: record.oid("oid")?,
+            name: record.qualified("schema", "name")?,
+            kind: TypeKind::decode(record)?,
+            category: record.code("category")?,
+            send: TypeFunction::decode(record, "send", "send_schema", "send_name")?,
+            receive: TypeFunction::decode(record, "receive", "receive_schema", "receive_name")?,
+            extension: record.get("extension")?,
+        })
+    }
+}
+
+impl TypeKind {
+    /// By `typtype` (`catalog/pg_type.h`).
+    fn decode(record: &Record) -> Result<Self, CatalogError> {
+        Ok(match record.code("kind")? {
+            'b' => match record.oid("element")? {
+                Oid(0) => TypeKind::Base,
+                element => TypeKind::Array { element },
+            },
+            'c' => {
+                let names: Vec<String> = record.get("attribute_names")?;
+                let types: Vec<u32> = record.get("attribute_types")?;
+                let attribute = |(name, oid)| TypeAttribute { name, type_oid: Oid(oid) };
+                TypeKind::Composite { attributes: names.into_iter().zip(types).map(attribute).collect() }
+            }
+            'd' => TypeKind::Domain { base: record.oid("base")?, modifier: record.get("modifier")? },
+            'e' => TypeKind::Enum,
+            'm' => TypeKind::Multirange { range: record.oid("range")? },
+            'p' => TypeKind::Pseudo,
+            'r' => TypeKind::Range { subtype: record.oid("subtype")? },
+            other => return Err(record.shape("kind", other)),
+        })
+    }
+}
+
+impl TypeFunction {
+    fn decode(record: &Record, oid: &str, schema: &str, name: &str) -> Result<Option<Self>, CatalogError> {
+        let name = record.optional_name(schema, name)?;
+        name.map(|name| Ok(TypeFunction { oid: record.oid(oid)?, name })).transpose()
+    }
 }

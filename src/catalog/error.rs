@@ -6,22 +6,22 @@ use crate::error::{Class, Fault, Side};
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The server refused a query, or the connection broke.
-    #[error("could not read the {side}'s catalog (sql/catalog/{query}.sql)")]
+    #[error("could not read the {side}'s catalog (query {query})")]
     Query {
         /// Whose catalog.
         side: Side,
-        /// The SQL file's name.
+        /// The file of `sql/catalog/` without its ending, or `sequence_values`.
         query: &'static str,
         /// What the server or the connection said.
         #[source]
         source: tokio_postgres::Error,
     },
     /// A query's answer has another shape than this version of pgmove knows.
-    #[error("could not understand the {side}'s catalog (sql/catalog/{query}.sql): {what}")]
+    #[error("could not understand the {side}'s catalog (query {query}): {what}")]
     Shape {
         /// Whose catalog.
         side: Side,
-        /// The SQL file's name.
+        /// The file of `sql/catalog/` without its ending, or `sequence_values`.
         query: &'static str,
         /// The object and the column.
         what: String,

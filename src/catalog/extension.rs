@@ -1,7 +1,11 @@
 //! Extensions: those of the database, and those that the server offers.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::CatalogError;
+use super::query::{Reader, Record, sql_file};
 use crate::pg::{Oid, QualifiedName};
 
 /// An extension of the database.
@@ -53,4 +57,50 @@ pub struct AvailableExtension {
     pub schema: Option<String>,
     /// Extensions that it needs.
     pub requires: Vec<String>,
+}
+
+impl Extension {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Vec<Self>, CatalogError> {
+        let records = reader.rows(sql_file!("extensions"), &[]).await?;
+        let mut configuration: HashMap<String, Vec<ConfigurationRelation>> = HashMap::new();
+        for record in reader.rows(sql_file!("extension_configuration"), &[]).await? {
+            configuration.entry(record.get("extension")?).or_default().push(ConfigurationRelation {
+                oid: record.oid("oid")?,
+                name: record.qualified("schema", "name")?,
+                condition: record.get("condition")?,
+            });
+        }
+        let extension = |record: &Record| {
+            let name: String = record.get("name")?;
+            Ok(Extension {
+                version: record.get("version")?,
+                schema: record.get("schema")?,
+                owner: record.get("owner")?,
+                requires: record.get("requires")?,
+                configuration: configuration.remove(&name).unwrap_or_default(),
+                name,
+            })
+        };
+        records.iter().map(extension).collect()
+    }
+}
+
+impl AvailableExtension {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Vec<Self>, CatalogError> {
+        let records = reader.rows(sql_file!("available_extensions"), &[]).await?;
+        let extension = |record: &Record| {
+            Ok(AvailableExtension {
+                name: record.get("name")?,
+                default_version: record.get("default_version")?,
+                versions: record.get("versions")?,
+                installed_version: record.get("installed_version")?,
+                needs_superuser: record.get("needs_superuser")?,
+                is_trusted: record.get("is_trusted")?,
+                is_relocatable: record.get("is_relocatable")?,
+                schema: record.get("schema")?,
+                requires: record.get("requires")?,
+            })
+        };
+        records.iter().map(extension).collect()
+    }
 }

@@ -1,7 +1,11 @@
 //! Indexes and constraints of the user's tables and materialised views.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
+use super::CatalogError;
+use super::query::{Reader, Record, sql_file};
 use crate::pg::{Oid, QualifiedName};
 
 /// An index.
@@ -86,4 +90,78 @@ pub enum ConstraintKind {
     Exclusion,
     /// A constraint trigger.
     Trigger,
+}
+
+impl Index {
+    /// `wanted` are the tables and materialised views of the catalog: members of extensions have indexes too.
+    pub(super) async fn read(reader: Reader<'_>, wanted: &HashSet<Oid>) -> Result<Vec<Self>, CatalogError> {
+        let mut indexes = Vec::new();
+        for record in reader.rows(sql_file!("indexes"), &[]).await? {
+            if wanted.contains(&record.oid("table_oid")?) {
+                indexes.push(Index::decode(&record)?);
+            }
+        }
+        Ok(indexes)
+    }
+
+    fn decode(record: &Record) -> Result<Self, CatalogError> {
+        let columns: Vec<Option<String>> = record.get("key_columns")?;
+        let schemas: Vec<String> = record.get("key_class_schemas")?;
+        let names: Vec<String> = record.get("key_class_names")?;
+        let classes = schemas.into_iter().zip(names).map(|(schema, name)| QualifiedName { schema, name });
+        let key = |(column, operator_class)| IndexKey { column, operator_class };
+        Ok(Index {
+            oid: record.oid("oid")?,
+            name: record.qualified("schema", "name")?,
+            table: record.qualified("table_schema", "table_name")?,
+            table_oid: record.oid("table_oid")?,
+            access_method: record.get("access_method")?,
+            is_unique: record.get("is_unique")?,
+            is_primary: record.get("is_primary")?,
+            is_valid: record.get("is_valid")?,
+            is_ready: record.get("is_ready")?,
+            is_partitioned: record.get("is_partitioned")?,
+            parent: record.optional_name("parent_schema", "parent_name")?,
+            bytes: record.count("bytes")?,
+            definition: record.get("definition")?,
+            constraint: record.get("constraint_name")?,
+            keys: columns.into_iter().zip(classes).map(key).collect(),
+            options: record.get("options")?,
+        })
+    }
+}
+
+impl Constraint {
+    /// As [`Index::read`].
+    pub(super) async fn read(reader: Reader<'_>, wanted: &HashSet<Oid>) -> Result<Vec<Self>, CatalogError> {
+        let mut constraints = Vec::new();
+        for record in reader.rows(sql_file!("constraints"), &[]).await? {
+            if wanted.contains(&record.oid("relation")?) {
+                constraints.push(Constraint::decode(&record)?);
+            }
+        }
+        Ok(constraints)
+    }
+
+    fn decode(record: &Record) -> Result<Self, CatalogError> {
+        Ok(Constraint {
+            table: record.qualified("schema", "table_name")?,
+            name: record.get("name")?,
+            kind: record.choose(
+                "kind",
+                &[
+                    ('c', ConstraintKind::Check),
+                    ('f', ConstraintKind::ForeignKey),
+                    ('n', ConstraintKind::NotNull),
+                    ('p', ConstraintKind::PrimaryKey),
+                    ('u', ConstraintKind::Unique),
+                    ('x', ConstraintKind::Exclusion),
+                    ('t', ConstraintKind::Trigger),
+                ],
+            )?,
+            is_validated: record.get("is_validated")?,
+            references: record.optional_name("references_schema", "references_name")?,
+            definition: record.get("definition")?,
+        })
+    }
 }

@@ -17,18 +17,24 @@ mod error;
 mod extension;
 mod index;
 mod objects;
+mod query;
 mod sequence;
 mod server;
 mod table;
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
 
 pub use datatype::{Type, TypeAttribute, TypeFunction, TypeKind, Types};
 pub use error::CatalogError;
 pub use extension::{AvailableExtension, ConfigurationRelation, Extension};
 pub use index::{Constraint, ConstraintKind, Index, IndexKey};
-pub use objects::{LargeObject, LargeObjects, Schema, SpecialObjects, UserObject, UserObjects};
-pub use sequence::{Sequence, SequenceColumn, SequenceValue};
+pub use objects::{
+    LargeObject, LargeObjects, Schema, SpecialObjects, UserObject, UserObjects, large_objects,
+};
+pub use sequence::{Sequence, SequenceColumn, SequenceValue, sequence_values};
 pub use server::{
     ClientSession, Database, DatabaseSetting, LocaleProvider, Role, Server, ServerSettings, SessionRights,
 };
@@ -36,6 +42,11 @@ pub use table::{
     Column, Configuration, Generated, Identity, MaterializedView, Persistence, ReplicaIdentity, RowSecurity,
     Table, TableKind, VectorColumn,
 };
+
+use query::{Reader, sql_file};
+
+use crate::error::Side;
+use crate::pg::Oid;
 
 /// What is in a database, and what its server tells about itself.
 ///
@@ -80,3 +91,69 @@ pub struct Catalog {
     /// written between.
     pub snapshot: String,
 }
+
+impl Catalog {
+    /// Reads the catalog of the database that `client` is connected to. Run it in one REPEATABLE READ
+    /// transaction where its parts must fit each other.
+    pub async fn read(client: &Client, side: Side) -> Result<Catalog, CatalogError> {
+        let reader = Reader { client, side };
+        let server = Server::read(reader).await?;
+        let database = Database::read(reader, &server).await?;
+        let mut columns = Column::read(reader).await?;
+        let tables = Table::read(reader, &mut columns).await?;
+        let materialized_views = MaterializedView::read(reader, &mut columns).await?;
+        let relations: HashSet<Oid> = tables
+            .iter()
+            .map(|table| table.oid)
+            .chain(materialized_views.iter().map(|view| view.oid))
+            .collect();
+        Ok(Catalog {
+            server,
+            database,
+            session: SessionRights::read(reader).await?,
+            roles: Role::read(reader).await?,
+            clients: ClientSession::read(reader).await?,
+            extensions: Extension::read(reader).await?,
+            available_extensions: AvailableExtension::read(reader).await?,
+            schemas: Schema::read(reader).await?,
+            types: datatype::read_types(reader).await?,
+            tables,
+            materialized_views,
+            sequences: Sequence::read(reader).await?,
+            indexes: Index::read(reader, &relations).await?,
+            constraints: Constraint::read(reader, &relations).await?,
+            large_objects: LargeObjects::read(reader).await?,
+            special: SpecialObjects::read(reader).await?,
+            user_objects: UserObjects::read(reader).await?,
+            snapshot: reader.row(sql_file!("snapshot")).await?.get("snapshot")?,
+        })
+    }
+
+    /// Columns of vector types in the user's tables: those of `vectors` (pgvecto.rs), `vector` (pgvector) and
+    /// `vchord`, also under a domain.
+    pub fn vector_columns(&self) -> Vec<VectorColumn> {
+        let columns =
+            self.tables.iter().flat_map(|table| table.columns.iter().map(move |column| (table, column)));
+        columns.filter_map(|(table, column)| self.vector_column(table, column)).collect()
+    }
+
+    fn vector_column(&self, table: &Table, column: &Column) -> Option<VectorColumn> {
+        let mut modifier = column.type_modifier;
+        let mut data_type = self.types.get(&column.type_oid)?;
+        while let TypeKind::Domain { base, modifier: of_domain } = data_type.kind {
+            modifier = of_domain;
+            data_type = self.types.get(&base)?;
+        }
+        let extension = data_type.extension.as_deref().filter(|name| VECTOR_EXTENSIONS.contains(name))?;
+        (data_type.kind == TypeKind::Base).then(|| VectorColumn {
+            table: table.name.clone(),
+            column: column.name.clone(),
+            extension: extension.to_owned(),
+            type_name: data_type.name.clone(),
+            dimensions: u32::try_from(modifier).ok(),
+        })
+    }
+}
+
+/// Extensions whose base types are vectors. Their modifier is the dimension.
+const VECTOR_EXTENSIONS: [&str; 3] = ["vectors", "vector", "vchord"];

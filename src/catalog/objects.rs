@@ -2,7 +2,11 @@
 //! database is empty.
 
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
 
+use super::CatalogError;
+use super::query::{Reader, Record, sql_file};
+use crate::error::Side;
 use crate::pg::Oid;
 
 /// A schema that is not PostgreSQL's own and not `pgmove`.
@@ -63,7 +67,7 @@ pub struct SpecialObjects {
 pub struct UserObjects {
     /// How many.
     pub count: u64,
-    /// The first few, by kind and name.
+    /// The first few, in the order of their catalogs and OIDs.
     pub first: Vec<UserObject>,
 }
 
@@ -74,4 +78,73 @@ pub struct UserObject {
     pub kind: String,
     /// Its name for a person, qualified and quoted where need be.
     pub name: String,
+}
+
+impl Schema {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Vec<Self>, CatalogError> {
+        let records = reader.rows(sql_file!("schemas"), &[]).await?;
+        let schema = |record: &Record| {
+            Ok(Schema {
+                name: record.get("name")?,
+                owner: record.get("owner")?,
+                extension: record.get("extension")?,
+                holds_extensions: record.get("holds_extensions")?,
+            })
+        };
+        records.iter().map(schema).collect()
+    }
+}
+
+impl LargeObjects {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Self, CatalogError> {
+        let record = reader.row(sql_file!("large_objects")).await?;
+        Ok(LargeObjects { count: record.count("count")?, bytes: record.count("bytes")? })
+    }
+}
+
+/// Reads owners and privileges of large objects, `limit` at a time in the order of their OIDs: give the last
+/// page's last OID as `after`, `None` first. A page shorter than `limit` is the last.
+pub async fn large_objects(
+    client: &Client,
+    side: Side,
+    after: Option<Oid>,
+    limit: u32,
+) -> Result<Vec<LargeObject>, CatalogError> {
+    let after = after.map_or(0, |oid| oid.0);
+    let reader = Reader { client, side };
+    let records = reader.rows(sql_file!("large_object_rights"), &[&after, &i64::from(limit)]).await?;
+    let object = |record: &Record| {
+        Ok(LargeObject { oid: record.oid("oid")?, owner: record.get("owner")?, acl: record.get("acl")? })
+    };
+    records.iter().map(object).collect()
+}
+
+impl SpecialObjects {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Self, CatalogError> {
+        let record = reader.row(sql_file!("special_objects")).await?;
+        Ok(SpecialObjects {
+            publications: record.count("publications")?,
+            subscriptions: record.count("subscriptions")?,
+            event_triggers: record.count("event_triggers")?,
+            foreign_servers: record.count("foreign_servers")?,
+            user_mappings: record.count("user_mappings")?,
+            prepared_transactions: record.count("prepared_transactions")?,
+            tablespaces: record.get("tablespaces")?,
+        })
+    }
+}
+
+/// How many of the user's objects are named: enough for a person to see whose database this is.
+const NAMED: i64 = 10;
+
+impl UserObjects {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Self, CatalogError> {
+        let records = reader.rows(sql_file!("user_objects"), &[&NAMED]).await?;
+        let object =
+            |record: &Record| Ok(UserObject { kind: record.get("kind")?, name: record.get("name")? });
+        Ok(UserObjects {
+            count: records.first().map_or(Ok(0), |record| record.count("count"))?,
+            first: records.iter().map(object).collect::<Result<_, CatalogError>>()?,
+        })
+    }
 }

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::CatalogError;
+use super::query::{Reader, Record, sql_file};
 use crate::pg::Oid;
 
 /// The server that a session is connected to.
@@ -19,7 +21,7 @@ pub struct Server {
     /// Whether this is a standby.
     pub is_in_recovery: bool,
     /// Size of a page in bytes, 8192 unless compiled otherwise.
-    pub block_size: u32,
+    pub block_size: u64,
     /// `shared_preload_libraries`; `None` for roles without `pg_read_all_settings`.
     pub shared_preload_libraries: Option<String>,
     /// The settings that a plan depends on, as this session sees them.
@@ -169,4 +171,124 @@ pub struct ClientSession {
     pub client: Option<String>,
     /// `active`, `idle` and so on; `None` where it is hidden from this role.
     pub state: Option<String>,
+}
+
+impl Server {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Self, CatalogError> {
+        let record = reader.row(sql_file!("server")).await?;
+        let system_identifier = if record.get("may_read_control")? {
+            Some(reader.row(sql_file!("system_identifier")).await?.get("system_identifier")?)
+        } else {
+            None
+        };
+        Ok(Server {
+            version_num: record.get("version_num")?,
+            version: record.get("version")?,
+            system_identifier,
+            is_in_recovery: record.get("is_in_recovery")?,
+            block_size: record.count("block_size")?,
+            shared_preload_libraries: record.get("shared_preload_libraries")?,
+            settings: ServerSettings {
+                max_connections: record.get("max_connections")?,
+                reserved_connections: record.get("reserved_connections")?,
+                max_worker_processes: record.get("max_worker_processes")?,
+                max_parallel_workers: record.get("max_parallel_workers")?,
+                max_parallel_maintenance_workers: record.get("max_parallel_maintenance_workers")?,
+                maintenance_work_mem: record.count("maintenance_work_mem")?,
+                shared_buffers: record.count("shared_buffers")?,
+                max_wal_size: record.count("max_wal_size")?,
+                max_locks_per_transaction: record.get("max_locks_per_transaction")?,
+                max_prepared_transactions: record.get("max_prepared_transactions")?,
+                wal_level: record.get("wal_level")?,
+                data_checksums: record.get("data_checksums")?,
+            },
+        })
+    }
+}
+
+impl Database {
+    pub(super) async fn read(reader: Reader<'_>, server: &Server) -> Result<Self, CatalogError> {
+        let record = reader.row(sql_file!("database")).await?;
+        let actual_collation_version = if server.major() >= 15 {
+            reader.row(sql_file!("collation_version")).await?.get("actual_collation_version")?
+        } else {
+            None
+        };
+        let settings = reader.rows(sql_file!("database_settings"), &[]).await?;
+        Ok(Database {
+            oid: record.oid("oid")?,
+            name: record.get("name")?,
+            owner: record.get("owner")?,
+            encoding: record.get("encoding")?,
+            collate: record.get("collate")?,
+            ctype: record.get("ctype")?,
+            locale_provider: record.choose(
+                "locale_provider",
+                &[('c', LocaleProvider::Libc), ('i', LocaleProvider::Icu), ('b', LocaleProvider::Builtin)],
+            )?,
+            locale: record.get("locale")?,
+            collation_version: record.get("collation_version")?,
+            actual_collation_version,
+            comment: record.get("comment")?,
+            size_bytes: record.count("size_bytes")?,
+            settings: settings
+                .iter()
+                .map(|setting| {
+                    Ok(DatabaseSetting {
+                        role: setting.get("role")?,
+                        name: setting.get("name")?,
+                        value: setting.get("value")?,
+                    })
+                })
+                .collect::<Result<_, CatalogError>>()?,
+            acl: record.get("acl")?,
+        })
+    }
+}
+
+impl SessionRights {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Self, CatalogError> {
+        let record = reader.row(sql_file!("session")).await?;
+        Ok(SessionRights {
+            role: record.get("role")?,
+            is_superuser: record.get("is_superuser")?,
+            can_create_database: record.get("can_create_database")?,
+            bypasses_row_security: record.get("bypasses_row_security")?,
+            owns_database: record.get("owns_database")?,
+            can_create_in_database: record.get("can_create_in_database")?,
+            can_create_in_public: record.get("can_create_in_public")?,
+        })
+    }
+}
+
+impl Role {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Vec<Self>, CatalogError> {
+        let records = reader.rows(sql_file!("roles"), &[]).await?;
+        let role = |record: &Record| {
+            Ok(Role {
+                name: record.get("name")?,
+                is_superuser: record.get("is_superuser")?,
+                can_login: record.get("can_login")?,
+                is_member: record.get("is_member")?,
+            })
+        };
+        records.iter().map(role).collect()
+    }
+}
+
+impl ClientSession {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Vec<Self>, CatalogError> {
+        let records = reader.rows(sql_file!("clients"), &[]).await?;
+        let session = |record: &Record| {
+            Ok(ClientSession {
+                pid: record.get("pid")?,
+                role: record.get("role")?,
+                is_superuser: record.get("is_superuser")?,
+                application_name: record.get("application_name")?,
+                client: record.get("client")?,
+                state: record.get("state")?,
+            })
+        };
+        records.iter().map(session).collect()
+    }
 }

@@ -1,7 +1,11 @@
 //! Tables that hold a user's rows, and materialised views.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::CatalogError;
+use super::query::{Reader, Record, sql_file};
 use crate::pg::{Oid, QualifiedName};
 
 /// A table of the user. Left out: members of extensions (their configuration tables are in), temporary
@@ -182,4 +186,118 @@ pub struct VectorColumn {
     pub type_name: QualifiedName,
     /// The declared dimension; `None` where any is taken.
     pub dimensions: Option<u32>,
+}
+
+/// Columns by the OID of their relation; who wants them takes them out.
+pub(super) type Columns = HashMap<Oid, Vec<Column>>;
+
+impl Column {
+    pub(super) async fn read(reader: Reader<'_>) -> Result<Columns, CatalogError> {
+        let mut columns = Columns::new();
+        for record in reader.rows(sql_file!("columns"), &[]).await? {
+            columns.entry(record.oid("relation")?).or_default().push(Column::decode(&record)?);
+        }
+        Ok(columns)
+    }
+
+    fn decode(record: &Record) -> Result<Self, CatalogError> {
+        Ok(Column {
+            number: record.get("number")?,
+            name: record.get("name")?,
+            type_oid: record.oid("type_oid")?,
+            formatted_type: record.get("formatted_type")?,
+            type_modifier: record.get("type_modifier")?,
+            is_not_null: record.get("is_not_null")?,
+            has_default: record.get("has_default")?,
+            generated: record.choose(
+                "generated",
+                &[('\0', None), ('s', Some(Generated::Stored)), ('v', Some(Generated::Virtual))],
+            )?,
+            identity: record.choose(
+                "identity",
+                &[('\0', None), ('a', Some(Identity::Always)), ('d', Some(Identity::ByDefault))],
+            )?,
+            collation: record.optional_name("collation_schema", "collation_name")?,
+        })
+    }
+}
+
+impl Table {
+    pub(super) async fn read(reader: Reader<'_>, columns: &mut Columns) -> Result<Vec<Self>, CatalogError> {
+        let records = reader.rows(sql_file!("tables"), &[]).await?;
+        records.iter().map(|record| Table::decode(record, columns)).collect()
+    }
+
+    fn decode(record: &Record, columns: &mut Columns) -> Result<Self, CatalogError> {
+        let oid = record.oid("oid")?;
+        let parents: (Vec<String>, Vec<String>) =
+            (record.get("parent_schemas")?, record.get("parent_names")?);
+        let estimated_rows: Option<i64> = record.get("estimated_rows")?;
+        Ok(Table {
+            oid,
+            name: record.qualified("schema", "name")?,
+            kind: record.choose(
+                "kind",
+                &[('r', TableKind::Ordinary), ('p', TableKind::Partitioned), ('f', TableKind::Foreign)],
+            )?,
+            owner: record.get("owner")?,
+            persistence: record
+                .choose("persistence", &[('p', Persistence::Permanent), ('u', Persistence::Unlogged)])?,
+            is_partition: record.get("is_partition")?,
+            parents: parents.0.into_iter().zip(parents.1).map(|(s, n)| QualifiedName::new(s, n)).collect(),
+            access_method: record.get("access_method")?,
+            tablespace: record.get("tablespace")?,
+            pages: record.count("pages")?,
+            heap_bytes: record.count("heap_bytes")?,
+            total_bytes: record.count("total_bytes")?,
+            index_bytes: record.count("index_bytes")?,
+            estimated_rows: estimated_rows.map(i64::unsigned_abs),
+            writes: record.count("writes")?,
+            columns: columns.remove(&oid).unwrap_or_default(),
+            primary_key: record.get("primary_key")?,
+            row_security: match (record.get("has_row_security")?, record.get("forces_row_security")?) {
+                (false, _) => RowSecurity::Off,
+                (true, false) => RowSecurity::Enabled,
+                (true, true) => RowSecurity::Forced,
+            },
+            replica_identity: record.choose(
+                "replica_identity",
+                &[
+                    ('d', ReplicaIdentity::Default),
+                    ('n', ReplicaIdentity::Nothing),
+                    ('f', ReplicaIdentity::Full),
+                    ('i', ReplicaIdentity::Index),
+                ],
+            )?,
+            configuration: Configuration::decode(record)?,
+        })
+    }
+}
+
+impl Configuration {
+    pub(super) fn decode(record: &Record) -> Result<Option<Self>, CatalogError> {
+        let parts: (Option<String>, Option<String>) = (record.get("extension")?, record.get("condition")?);
+        Ok(match parts {
+            (Some(extension), Some(condition)) => Some(Configuration { extension, condition }),
+            _ => None,
+        })
+    }
+}
+
+impl MaterializedView {
+    pub(super) async fn read(reader: Reader<'_>, columns: &mut Columns) -> Result<Vec<Self>, CatalogError> {
+        let records = reader.rows(sql_file!("materialized_views"), &[]).await?;
+        let view = |record: &Record| {
+            let oid = record.oid("oid")?;
+            Ok(MaterializedView {
+                oid,
+                name: record.qualified("schema", "name")?,
+                owner: record.get("owner")?,
+                is_populated: record.get("is_populated")?,
+                bytes: record.count("bytes")?,
+                columns: columns.remove(&oid).unwrap_or_default(),
+            })
+        };
+        records.iter().map(view).collect()
+    }
 }
