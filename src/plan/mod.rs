@@ -1,11 +1,15 @@
 //! Everything that will be done, decided before anything is written. Pure: no I/O, no clock.
 
 pub mod columns;
+pub mod ddl;
+pub mod make;
 pub mod tables;
+pub mod vector;
 
 use serde::{Deserialize, Serialize};
 
 use crate::pg::{Oid, QualifiedName};
+use crate::schema::Change;
 pub use tables::{Chunk, TablePlan};
 
 /// The whole move. It is written to the run directory before the first write to the target, and `--resume`
@@ -35,7 +39,7 @@ pub struct Plan {
     /// DDL in pg_dump's order.
     pub steps: Vec<Step>,
     /// What is changed in the DDL, before and after.
-    pub rewrites: Vec<Rewrite>,
+    pub rewrites: Vec<Change>,
     /// What the source has and the target will not have, with the reason.
     pub not_carried: Vec<NotCarried>,
 }
@@ -124,17 +128,19 @@ pub struct VectorIndexPlan {
     pub memory: u64,
 }
 
-/// A change of the DDL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rewrite {
-    /// The rule: `owner`, `vector type`, `vector index`, ...
-    pub rule: String,
-    /// What it applies to.
-    pub object: String,
-    /// The statement (or its part) before.
-    pub before: String,
-    /// After; empty if it is left out.
-    pub after: String,
+/// Which access method the target's vector indexes get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VectorIndexChoice {
+    /// `vchordrq` for Immich's two and for pgvecto.rs indexes where the target offers it, else `hnsw`; others
+    /// as they are.
+    Auto,
+    /// All `vchordrq`.
+    Vchordrq,
+    /// All `hnsw`.
+    Hnsw,
+    /// As they are.
+    Keep,
 }
 
 /// Something that stays behind.

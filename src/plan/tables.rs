@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Persistence, Table, Types};
+use crate::catalog::{Column, Generated, Persistence, Table, Types};
 use crate::pg::{QualifiedName, quote_identifier};
-use crate::plan::columns::{self, ColumnPlan, Treatment};
+use crate::plan::columns::{treat, ColumnPlan, Treatment};
 use crate::transfer::relay::Rows;
 
 /// A table to be copied.
@@ -78,22 +78,17 @@ pub fn cut(pages: u64, bytes: u64, cutting: Cutting) -> Vec<Chunk> {
 impl TablePlan {
     /// Plans one table of the source.
     pub fn new(table: &Table, types: &Types, cutting: Cutting, same_version: impl Fn(&str) -> bool) -> Self {
-        let planned = |column: &crate::catalog::Column| ColumnPlan {
-            name: column.name.clone(),
-            treatment: columns::treat(column.type_oid, types, &same_version),
-        };
+        let (stored, copied): (Vec<_>, Vec<_>) =
+            table.columns.iter().cloned().partition(|column| column.generated.is_some());
+        let stored: Vec<_> =
+            stored.into_iter().filter(|column| column.generated == Some(Generated::Stored)).collect();
         let condition =
             table.configuration.as_ref().map(|found| found.condition.clone()).filter(|text| !text.is_empty());
         let is_cut = condition.is_none() && table.access_method.as_deref() == Some("heap");
         TablePlan {
             name: table.name.clone(),
-            columns: table.columns.iter().filter(|column| column.generated.is_none()).map(planned).collect(),
-            generated: table
-                .columns
-                .iter()
-                .filter(|column| column.generated == Some(crate::catalog::Generated::Stored))
-                .map(planned)
-                .collect(),
+            columns: planned(&copied, types, &same_version),
+            generated: planned(&stored, types, &same_version),
             key: table.primary_key.clone(),
             condition,
             is_unlogged: table.persistence == Persistence::Unlogged,
@@ -176,6 +171,17 @@ impl TablePlan {
             .collect();
         if bounds.is_empty() { String::new() } else { format!(" WHERE {}", bounds.join(" AND ")) }
     }
+}
+
+/// How these columns are treated.
+pub(crate) fn planned(columns: &[Column], types: &Types, same_version: impl Fn(&str) -> bool) -> Vec<ColumnPlan> {
+    columns
+        .iter()
+        .map(|column| ColumnPlan {
+            name: column.name.clone(),
+            treatment: treat(column.type_oid, types, &same_version),
+        })
+        .collect()
 }
 
 fn positions(columns: &[ColumnPlan], treatment: &Treatment) -> Vec<usize> {

@@ -25,6 +25,8 @@ pub struct Roles {
     pub owners: Owners,
     /// The target's roles.
     pub existing: BTreeSet<String>,
+    /// Those of them that the applying session may give objects to: the roles that it is a member of.
+    pub assignable: BTreeSet<String>,
     /// Whether the applying session may act as another role (`SET SESSION AUTHORIZATION`): superusers only.
     pub may_impersonate: bool,
 }
@@ -41,7 +43,7 @@ impl Roles {
     pub fn owner(&self, source: &str) -> Option<&str> {
         match &self.owners {
             Owners::All(role) => Some(role),
-            Owners::Keep => self.existing.get(source).map(String::as_str),
+            Owners::Keep => self.assignable.get(source).map(String::as_str),
         }
     }
 

@@ -1,0 +1,283 @@
+//! The dump's entries turned into steps: rewritten, routed, and put into their phase. Pure.
+
+use std::collections::HashMap;
+
+use crate::catalog::{Catalog, ConstraintKind};
+use crate::pg::{QualifiedName, display_identifier, quote_identifier};
+use crate::plan::vector::{self, Facts};
+use crate::plan::{NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
+use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
+use crate::schema::rewrite::{self, Owners, PublicSchema, Roles, TypeRename};
+use crate::schema::{Change, Entry, EntryClass, Section, index_statement};
+
+/// What the steps depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The source.
+    pub source: &'a Catalog,
+    /// The target.
+    pub target: &'a Catalog,
+    /// The tables to be copied.
+    pub tables: &'a [TablePlan],
+    /// Exact row counts of tables with vector indexes.
+    pub vector_rows: &'a HashMap<QualifiedName, u64>,
+    /// The role that gets everything; `None` keeps owners.
+    pub owner: Option<&'a str>,
+    /// Which vector indexes are wanted.
+    pub vector_index: VectorIndexChoice,
+    /// Whether there is a connection as superuser.
+    pub has_admin: bool,
+    /// Memory for all index builds that run at once, in bytes.
+    pub index_memory: u64,
+    /// How many of them run at once.
+    pub jobs: u16,
+}
+
+/// The steps, what was changed, and what stays behind.
+#[derive(Debug, Default)]
+pub struct Ddl {
+    /// In the dump's order.
+    pub steps: Vec<Step>,
+    /// Every change.
+    pub changes: Vec<Change>,
+    /// Entries that are left out.
+    pub not_carried: Vec<NotCarried>,
+    /// Entries that still name the legacy vector extension's schema after all rewrites.
+    pub unconvertible: Vec<String>,
+}
+
+/// Rewrites the entries as the plan asks, and tells what was changed. Comparing two schemas goes by the same
+/// function, so what a run changes is what a comparison expects.
+pub fn rewritten(entry: &Entry, input: &Input<'_>) -> (Entry, Vec<Change>, Option<VectorIndexPlan>) {
+    let (mut entry, mut changes, mut index) = (entry.clone(), Vec::new(), None);
+    changes.extend(rewrite::extension(&mut entry));
+    if let Some(legacy) = extension(input.source, LEGACY_VECTOR_EXTENSION) {
+        changes.extend(rewrite::legacy_schema(&mut entry, &legacy.schema));
+        let rename = |name: &str| TypeRename {
+            from: QualifiedName::new(&legacy.schema, name),
+            to: QualifiedName::new(vector_schema(input), name),
+        };
+        if entry.class != EntryClass::INDEX {
+            changes.extend(rewrite::types(&mut entry, &[rename("vector")]));
+        }
+    }
+    let owns_public = input.target.session.can_create_in_public == Some(true) && input.target.server.major() >= 15;
+    let public = if owns_public || input.target.session.is_superuser { PublicSchema::Owned } else { PublicSchema::Foreign };
+    changes.extend(rewrite::public_schema(&mut entry, public));
+    let roles = roles(input);
+    changes.extend(rewrite::owners(&mut entry, &roles));
+    changes.extend(rewrite::rights(&mut entry, &roles));
+    if entry.class == EntryClass::INDEX {
+        let statement = entry.statements.first().and_then(|text| index_statement(text));
+        if let Some(statement) = statement.filter(|found| vector::is_vector_method(&found.access_method)) {
+            let (rewrite, plan) = vector::decide(&facts(&statement, input));
+            if let Some(rewrite) = rewrite {
+                changes.extend(rewrite::vector_index(&mut entry, &rewrite));
+            }
+            index = plan;
+        }
+    }
+    (entry, changes, index)
+}
+
+fn facts<'a>(statement: &'a crate::schema::IndexStatement, input: &'a Input<'_>) -> Facts<'a> {
+    let column = statement.columns.first().map(|column| column.expression.trim_matches('"'));
+    let dimensions = input
+        .source
+        .vector_columns()
+        .into_iter()
+        .find(|found| found.table == statement.table && Some(found.column.as_str()) == column)
+        .and_then(|found| found.dimensions);
+    Facts {
+        statement,
+        rows: input.vector_rows.get(&statement.table).copied().unwrap_or(0),
+        dimensions: dimensions.unwrap_or(0),
+        choice: input.vector_index,
+        offers_vchord: input.target.available_extensions.iter().any(|offered| offered.name == "vchord"),
+        vector_schema: vector_schema(input),
+        vchord_schema: extension_schema(input, "vchord"),
+    }
+}
+
+/// The schema of pgvector on the target, now or once it is created there.
+fn vector_schema<'a>(input: &'a Input<'_>) -> &'a str {
+    extension_schema(input, "vector")
+}
+
+fn extension_schema<'a>(input: &'a Input<'_>, name: &str) -> &'a str {
+    [input.target, input.source]
+        .into_iter()
+        .find_map(|catalog| extension(catalog, name))
+        .map_or("public", |found| found.schema.as_str())
+}
+
+fn extension<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a crate::catalog::Extension> {
+    catalog.extensions.iter().find(|found| found.name == name)
+}
+
+fn roles(input: &Input<'_>) -> Roles {
+    let target = input.target;
+    Roles {
+        owners: input.owner.map_or(Owners::Keep, |role| Owners::All(role.to_owned())),
+        existing: target.roles.iter().map(|role| role.name.clone()).collect(),
+        assignable: target.roles.iter().filter(|role| role.is_member).map(|role| role.name.clone()).collect(),
+        may_impersonate: target.session.is_superuser,
+    }
+}
+
+/// Turns all entries into steps.
+pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
+    let mut ddl = Ddl::default();
+    let mut creates_vchord = false;
+    for original in entries {
+        if original.class.may_hold_secrets() && original.class.name() != "SERVER" {
+            ddl.not_carried.push(NotCarried {
+                object: original.object(),
+                reason: "its definition may hold a password; create it on the target by hand".into(),
+            });
+            continue;
+        }
+        let (entry, changes, index) = rewritten(original, input);
+        ddl.changes.extend(changes);
+        creates_vchord |= index.as_ref().is_some_and(|index| index.access_method == "vchordrq");
+        if original.class == EntryClass::EXTENSION {
+            ddl.steps.extend(extension_steps(original, input));
+            continue;
+        }
+        if entry.statements.is_empty() {
+            continue;
+        }
+        if let Some(legacy) = extension(input.source, LEGACY_VECTOR_EXTENSION) {
+            if entry.mentions_schema(&legacy.schema) {
+                ddl.unconvertible.push(entry.object());
+            }
+        }
+        ddl.steps.push(step(&entry, index, input));
+    }
+    if creates_vchord && extension(input.target, "vchord").is_none() && extension(input.source, "vchord").is_none() {
+        let vchord = create_extension(0, "vchord", "public", input);
+        let after = ddl.steps.iter().rposition(|step| step.object.starts_with("EXTENSION ")).map_or(0, |at| at + 1);
+        ddl.steps.insert(after, Step { id: next_id(entries), ..vchord });
+    }
+    ddl
+}
+
+/// A dump id that no entry has.
+fn next_id(entries: &[Entry]) -> u32 {
+    entries.iter().map(|entry| entry.id).max().unwrap_or(0) + 1
+}
+
+/// `CREATE EXTENSION` for one of the source, or for pgvector in the place of pgvecto.rs.
+fn extension_steps(entry: &Entry, input: &Input<'_>) -> Option<Step> {
+    let name = if entry.tag == LEGACY_VECTOR_EXTENSION { "vector" } else { entry.tag.as_str() };
+    if extension(input.target, name).is_some() {
+        return None;
+    }
+    let schema = extension(input.source, name).map_or("public", |found| found.schema.as_str());
+    Some(create_extension(entry.id, name, schema, input))
+}
+
+fn create_extension(id: u32, name: &str, schema: &str, input: &Input<'_>) -> Step {
+    let offered = input.target.available_extensions.iter().find(|offered| offered.name == name);
+    let owner_may = input.target.session.is_superuser
+        || offered.is_some_and(|offered| !offered.needs_superuser || offered.is_trusted);
+    let in_schema = match offered.and_then(|offered| offered.schema.as_deref()) {
+        Some(_) => String::new(),
+        None => format!(" WITH SCHEMA {}", quote_identifier(schema)),
+    };
+    Step {
+        id,
+        object: format!("EXTENSION {}", display_identifier(name)),
+        phase: Phase::PreData,
+        route: if owner_may || !input.has_admin { Route::Owner } else { Route::Admin },
+        needs: vec![],
+        statements: vec![format!("CREATE EXTENSION IF NOT EXISTS {}{in_schema}", quote_identifier(name))],
+        maintenance_work_mem: 0,
+        vector_index: None,
+    }
+}
+
+fn step(entry: &Entry, index: Option<VectorIndexPlan>, input: &Input<'_>) -> Step {
+    let phase = phase(entry, input);
+    let share = input.index_memory / u64::from(input.jobs.max(1));
+    let maintenance_work_mem = match (&phase, &index) {
+        (Phase::Build { .. }, Some(found)) if found.access_method == "hnsw" => {
+            let statement = entry.statements.first().and_then(|text| index_statement(text));
+            let rows = input.vector_rows.get(&found.table).copied().unwrap_or(0);
+            let dimensions = statement.as_ref().map_or(0, |statement| facts(statement, input).dimensions);
+            let options = statement.and_then(|statement| statement.options).unwrap_or_default();
+            vector::hnsw_graph(rows, dimensions, &options).clamp(share, input.index_memory.max(share))
+        }
+        (Phase::Build { .. } | Phase::ForeignKey { .. }, _) => share,
+        _ => 0,
+    };
+    Step {
+        id: entry.id,
+        object: entry.object(),
+        route: if needs_admin(entry, input) { Route::Admin } else { Route::Owner },
+        needs: entry.dependencies.clone(),
+        statements: entry.commands(),
+        maintenance_work_mem,
+        vector_index: index,
+        phase,
+    }
+}
+
+/// Event triggers and publications of all tables are a superuser's; default privileges are their role's.
+fn needs_admin(entry: &Entry, input: &Input<'_>) -> bool {
+    if !input.has_admin || input.target.session.is_superuser {
+        return false;
+    }
+    let statement = entry.statements.first().map(String::as_str).unwrap_or_default();
+    entry.class == EntryClass::EVENT_TRIGGER
+        || (entry.class == EntryClass::DEFAULT_ACL && entry.owner.as_deref() != Some(&input.target.session.role))
+        || (entry.class.name() == "PUBLICATION" && statement.contains("FOR ALL TABLES"))
+}
+
+fn phase(entry: &Entry, input: &Input<'_>) -> Phase {
+    if entry.section == Section::PreData {
+        return Phase::PreData;
+    }
+    let position = |name: &QualifiedName| input.tables.iter().position(|table| table.name == *name);
+    let relation = entry.relation();
+    let is_partitioned = relation.as_ref().is_some_and(|name| {
+        input.source.tables.iter().any(|table| {
+            table.name == *name && table.kind == crate::catalog::TableKind::Partitioned
+        })
+    });
+    let table = relation.as_ref().and_then(position);
+    let build = |is_exclusive| match table {
+        Some(table) => Phase::Build { table: Some(table), is_exclusive },
+        None if is_partitioned => Phase::Build { table: None, is_exclusive },
+        None => Phase::Finish,
+    };
+    match entry.class {
+        EntryClass::INDEX => build(false),
+        EntryClass::CONSTRAINT => build(true),
+        EntryClass::INDEX_ATTACH => Phase::Build { table: None, is_exclusive: false },
+        EntryClass::FK_CONSTRAINT => foreign_key(entry, relation.as_ref(), table, input),
+        class if class.name() == "STATISTICS" => build(true),
+        _ => Phase::Finish,
+    }
+}
+
+/// A foreign key between two tables that hold rows is checked on a lane; with a partitioned one it waits for
+/// everything.
+fn foreign_key(entry: &Entry, relation: Option<&QualifiedName>, table: Option<usize>, input: &Input<'_>) -> Phase {
+    let referenced = input
+        .source
+        .constraints
+        .iter()
+        .filter(|found| found.kind == ConstraintKind::ForeignKey && Some(&found.table) == relation)
+        .find(|found| entry.tag.ends_with(&format!(" {}", found.name)))
+        .and_then(|found| found.references.as_ref())
+        .and_then(|name| input.tables.iter().position(|table| table.name == *name));
+    match (table, referenced) {
+        (Some(table), Some(referenced)) => {
+            let mut tables = vec![table, referenced];
+            tables.dedup();
+            Phase::ForeignKey { tables }
+        }
+        _ => Phase::Finish,
+    }
+}
