@@ -7,6 +7,7 @@ mod debian;
 mod extensions;
 mod install;
 mod npm;
+mod pgvector;
 mod process;
 mod servers;
 mod test;

