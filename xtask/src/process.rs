@@ -39,7 +39,8 @@ pub(crate) fn target() -> PathBuf {
     workspace().join(chosen)
 }
 
-fn describe(command: &Command) -> String {
+/// The program and its arguments, for a person to read.
+pub(crate) fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

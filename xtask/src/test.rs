@@ -1,10 +1,10 @@
 //! Every check of the project in one command: format, lints, and all tests on real servers.
 //!
-//! Stops at the first step that fails; the tests' own output, with its counts, goes to stdout.
+//! Every step is run, and fails the whole when it fails; the tests' own output, with its counts, is shown as it comes.
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::{process, servers};
 
@@ -17,22 +17,46 @@ pub(crate) struct Arguments {
 }
 
 /// Gets the servers, then runs every step.
+///
+/// # Errors
+/// When a server cannot be got or a step fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     servers::provide()?;
+    let mut steps = Vec::new();
     if arguments.filter.is_none() {
-        step(cargo(&["fmt", "--all", "--check"]))?;
-        step(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-        // These take minutes to build: they are run where they are installed.
-        optional("cargo-deny", cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))?;
-        optional("cargo-machete", cargo(&["machete"]))?;
-        optional("typos", Command::new("typos"))?;
+        steps.push(cargo(&["fmt", "--all", "--check"]));
+        steps.push(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+        // These are run where they are installed, as CI does.
+        let optional = [
+            ("cargo-deny", cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"])),
+            ("cargo-machete", cargo(&["machete"])),
+            ("typos", Command::new("typos")),
+        ];
+        for (program, step) in optional {
+            if process::exists(program) {
+                steps.push(step);
+            } else {
+                eprintln!("{program} is not installed: left out");
+            }
+        }
     }
-    let mut tests = cargo(&["test", "--workspace"]);
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     tests.env("PGMOVE_TEST_SERVERS", servers::list());
     if let Some(filter) = &arguments.filter {
         tests.args(["--", filter]);
     }
-    step(tests)
+    steps.push(tests);
+
+    let mut failed = Vec::new();
+    for mut step in steps {
+        let name = process::describe(&step);
+        eprintln!("+ {name}");
+        if !step.current_dir(process::workspace()).status().with_context(|| name.clone())?.success() {
+            failed.push(name);
+        }
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
 }
 
 fn cargo(arguments: &[&str]) -> Command {
@@ -40,19 +64,4 @@ fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
     command
-}
-
-fn optional(program: &str, command: Command) -> Result<()> {
-    if process::exists(program) {
-        return step(command);
-    }
-    eprintln!("{program} is not installed: left out");
-    Ok(())
-}
-
-fn step(mut command: Command) -> Result<()> {
-    eprintln!("+ {command:?}");
-    let status = command.current_dir(process::workspace()).status()?;
-    ensure!(status.success(), "{command:?} ended with {status}");
-    Ok(())
 }
