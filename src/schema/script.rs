@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::entry::{Entry, EntryClass, Section};
 use super::lexer::{LexError, Token, TokenKind, significant_tokens};
 use super::split::{Piece, pieces};
+use super::statement::span;
 use crate::error::{Class, Fault};
 
 /// A script that is not what pg_restore is known to write.
@@ -164,7 +165,9 @@ fn drafts(script: &str) -> Result<Vec<Draft>, ScriptError> {
                 Some(Setting::Idle) => {}
                 Some(Setting::Preamble) if found.is_empty() => {}
                 _ => match found.last_mut() {
-                    Some(draft) if draft.header.is_some() => draft.statements.push(text.to_owned()),
+                    Some(draft) if draft.header.is_some() => {
+                        draft.statements.extend(without_attribute_version(text)?);
+                    }
                     _ => return Err(ScriptError::Preamble(text.to_owned())),
                 },
             },
@@ -232,6 +235,31 @@ fn session_setting(statement: &str) -> Result<Option<Setting>, ScriptError> {
 
 fn setting_name(value: &Token<'_>) -> Option<String> {
     value.identifier().map(std::borrow::Cow::into_owned)
+}
+
+/// Removes the option `pg_attver` from `ALTER TABLE ... ALTER COLUMN ... SET (...)`, and the statement if nothing
+/// else is set. Servers of the minor releases of November 2026 keep the version of a column's type among its
+/// options (`ATTRIBUTE_VERSION_ATTOPTION` in `catalog/pg_attribute.h`); their own pg_dump leaves it out, older
+/// ones write it, and it means nothing on another server, which may refuse it.
+fn without_attribute_version(statement: &str) -> Result<Option<String>, LexError> {
+    const OPTION: &str = "pg_attver";
+    if !statement.contains(OPTION) {
+        return Ok(Some(statement.to_owned()));
+    }
+    let tokens = significant_tokens(statement)?;
+    let is_set = |pair: &[Token<'_>]| pair[0].is_word("SET") && pair[1].is_symbol("(");
+    let open = tokens.windows(2).position(is_set).map(|at| at + 1);
+    let Some(open) = open.filter(|_| tokens[0].is_word("ALTER")) else {
+        return Ok(Some(statement.to_owned()));
+    };
+    let options = &tokens[open + 1..tokens.len() - 1];
+    let kept: Vec<String> = options
+        .split(|token| token.is_symbol(","))
+        .filter(|option| option.first().is_some_and(|name| name.text != OPTION))
+        .map(|option| span(statement, option))
+        .collect();
+    let before = &statement[..tokens[open].end()];
+    Ok((!kept.is_empty()).then(|| format!("{before}{})", kept.join(", "))))
 }
 
 /// The entry of a draft whose line in the list is `listed`: `class-oid oid class schema tag owner`.
@@ -326,3 +354,6 @@ fn place_described(entries: &mut [Entry]) {
         entry.section = described.copied().unwrap_or(Section::PreData);
     }
 }
+
+#[cfg(test)]
+mod tests;

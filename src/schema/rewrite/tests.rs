@@ -1,4 +1,221 @@
 use std::collections::BTreeSet;
 
-use super::super::entry::Section;
+use super::super::entry::{EntryClass, Section};
 use super::*;
+use crate::pg::QualifiedName;
+
+fn entry(class: EntryClass, tag: &str, statements: &[&str]) -> Entry {
+    Entry {
+        id: 7,
+        catalog_oid: (0, 0),
+        class,
+        schema: Some("app".to_owned()),
+        tag: tag.to_owned(),
+        owner: Some("old owner".to_owned()),
+        section: Section::PreData,
+        dependencies: Vec::new(),
+        table_access_method: None,
+        statements: statements.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn roles(owners: Owners, existing: &[&str]) -> Roles {
+    let existing: BTreeSet<String> = existing.iter().map(ToString::to_string).collect();
+    Roles { owners, existing, may_impersonate: false }
+}
+
+#[test]
+fn owners_are_kept_given_away_or_left_out() {
+    let statements = [
+        "CREATE TABLE app.t (a text DEFAULT 'ALTER x OWNER TO y')",
+        "ALTER TABLE app.t OWNER TO \"old owner\"",
+    ];
+    let mut kept = entry(EntryClass::TABLE, "t", &statements);
+    assert_eq!(owners(&mut kept, &roles(Owners::Keep, &["old owner"])), []);
+    assert_eq!(kept.statements, statements);
+
+    let mut given = entry(EntryClass::TABLE, "t", &statements);
+    let changes = owners(&mut given, &roles(Owners::All("new; \"owner\"".to_owned()), &[]));
+    assert_eq!(given.statements[1], "ALTER TABLE app.t OWNER TO \"new; \"\"owner\"\"\"");
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].before, statements[1]);
+    assert_eq!(changes[0].after.as_deref(), Some(given.statements[1].as_str()));
+    assert_eq!((changes[0].object.as_str(), changes[0].entry), ("TABLE app.t", 7));
+
+    let mut left = entry(EntryClass::TABLE, "t", &statements);
+    let changes = owners(&mut left, &roles(Owners::Keep, &["other"]));
+    assert_eq!(left.statements, &statements[..1]);
+    assert_eq!(changes[0].reason, "role \"old owner\" does not exist on the target");
+
+    let mut schema = entry(EntryClass::SCHEMA, "s", &["CREATE SCHEMA s AUTHORIZATION gone"]);
+    owners(&mut schema, &roles(Owners::Keep, &[]));
+    assert_eq!(schema.statements, ["CREATE SCHEMA s"]);
+}
+
+#[test]
+fn grants_of_missing_roles_go_and_others_stay() {
+    let statements = [
+        "REVOKE ALL ON TABLE app.t FROM \"old owner\"",
+        "GRANT SELECT,INSERT ON TABLE app.t TO reader WITH GRANT OPTION",
+        "SET SESSION AUTHORIZATION reader",
+        "GRANT SELECT ON TABLE app.t TO gone",
+        "GRANT UPDATE(\"to\") ON TABLE app.t TO PUBLIC",
+        "RESET SESSION AUTHORIZATION",
+        "GRANT ALL ON FUNCTION app.f(\"from\" text) TO \"PUBLIC\"",
+    ];
+    let mut acl = entry(EntryClass::ACL, "TABLE t", &statements);
+    let changes = rights(&mut acl, &roles(Owners::All("new".to_owned()), &["new", "reader"]));
+    assert_eq!(
+        acl.statements,
+        ["REVOKE ALL ON TABLE app.t FROM \"new\"", statements[1], statements[4]],
+        "the former owner's rights become the new one's; a role may be called PUBLIC"
+    );
+    let kinds: Vec<Rewrite> = changes.iter().map(|change| change.rewrite).collect();
+    use Rewrite::{Grantor, Role};
+    assert_eq!(kinds, [Grantor, Grantor, Role, Role, Role]);
+
+    let mut acl = entry(EntryClass::ACL, "TABLE t", &statements);
+    let superuser =
+        Roles { may_impersonate: true, ..roles(Owners::Keep, &["old owner", "reader", "gone", "PUBLIC"]) };
+    assert_eq!(rights(&mut acl, &superuser), []);
+    assert_eq!(acl.statements, statements);
+}
+
+#[test]
+fn default_privileges_follow_the_creator() {
+    let statement =
+        "ALTER DEFAULT PRIVILEGES FOR ROLE \"old owner\" IN SCHEMA app GRANT SELECT ON TABLES  TO reader";
+    let mut acl = entry(EntryClass::DEFAULT_ACL, "DEFAULT PRIVILEGES FOR TABLES", &[statement]);
+    rights(&mut acl, &roles(Owners::All("new".to_owned()), &["new", "reader"]));
+    assert_eq!(acl.statements, [statement.replace("old owner", "new")]);
+    rights(&mut acl, &roles(Owners::Keep, &["reader"]));
+    assert_eq!(acl.statements, [""; 0]);
+}
+
+#[test]
+fn a_policy_for_nobody_goes_and_never_becomes_one_for_all() {
+    let statement = "CREATE POLICY p ON app.t FOR SELECT TO gone, reader USING ((name <> 'to;'::text))";
+    let mut one = entry(EntryClass::POLICY, "t p", &[statement]);
+    assert_eq!(rights(&mut one, &roles(Owners::Keep, &["reader"])).len(), 1);
+    assert_eq!(one.statements, [statement.replace("gone, reader", "reader")]);
+    assert_eq!(rights(&mut one, &roles(Owners::Keep, &[])).len(), 1);
+    assert_eq!(one.statements, [""; 0]);
+    let mut all = entry(EntryClass::POLICY, "t p", &["CREATE POLICY p ON app.t USING (true)"]);
+    assert_eq!(rights(&mut all, &roles(Owners::Keep, &[])), []);
+}
+
+#[test]
+fn secrets_are_not_in_changes() {
+    let statement = "CREATE USER MAPPING FOR gone SERVER s OPTIONS (\n    password 'p;w'\n)";
+    let mut mapping = entry(EntryClass::USER_MAPPING, "USER MAPPING gone SERVER s", &[statement]);
+    let changes = rights(&mut mapping, &roles(Owners::Keep, &[]));
+    assert_eq!(changes[0].before, statement.replace("p;w", "***"));
+    let mut public = entry(EntryClass::USER_MAPPING, "", &["CREATE USER MAPPING FOR PUBLIC SERVER s"]);
+    assert_eq!(rights(&mut public, &roles(Owners::Keep, &[])), []);
+}
+
+#[test]
+fn extensions_and_the_legacy_schema_are_dropped() {
+    let mut create = entry(
+        EntryClass::EXTENSION,
+        "vectors",
+        &["CREATE EXTENSION IF NOT EXISTS vectors WITH SCHEMA vectors"],
+    );
+    assert_eq!(extension(&mut create).len(), 1);
+    assert!(create.statements.is_empty());
+    let mut comment =
+        entry(EntryClass::COMMENT, "EXTENSION vectors", &["COMMENT ON EXTENSION vectors IS 'x'"]);
+    assert_eq!(extension(&mut comment).len(), 1);
+
+    for statement in [
+        "CREATE SCHEMA vectors",
+        "ALTER SCHEMA vectors OWNER TO postgres",
+        "COMMENT ON SCHEMA vectors IS 'x'",
+        "GRANT USAGE ON SCHEMA \"vectors\" TO PUBLIC",
+    ] {
+        let mut one = entry(EntryClass::SCHEMA, "vectors", &[statement]);
+        assert_eq!(legacy_schema(&mut one, "vectors").len(), 1, "{statement}");
+        let mut other = entry(EntryClass::SCHEMA, "x", &[&statement.replace("vectors", "\"Vectors\"")]);
+        let renamed = statement.replace("\"vectors\"", "vectors") != statement;
+        assert!(renamed || legacy_schema(&mut other, "vectors").is_empty(), "{statement}");
+    }
+}
+
+#[test]
+fn schema_public_stays_and_its_rights_are_carried_where_allowed() {
+    let statements = ["CREATE SCHEMA public", "ALTER SCHEMA public OWNER TO postgres"];
+    let mut definition = entry(EntryClass::SCHEMA, "public", &statements);
+    assert_eq!(public_schema(&mut definition, PublicSchema::Owned).len(), 2);
+    let grant = ["REVOKE USAGE ON SCHEMA public FROM PUBLIC"];
+    let mut acl = entry(EntryClass::ACL, "SCHEMA public", &grant);
+    assert_eq!(public_schema(&mut acl, PublicSchema::Owned), []);
+    assert_eq!(public_schema(&mut acl, PublicSchema::Foreign).len(), 1);
+    let mut other = entry(EntryClass::SCHEMA, "app", &["CREATE SCHEMA app"]);
+    assert_eq!(public_schema(&mut other, PublicSchema::Foreign), []);
+}
+
+fn renames() -> [TypeRename; 2] {
+    [("vector", "vector"), ("vecf16", "halfvec")].map(|(from, to)| TypeRename {
+        from: QualifiedName::new("vectors", from),
+        to: QualifiedName::new("public", to),
+    })
+}
+
+#[test]
+fn types_are_renamed_outside_strings_only() {
+    let table = "CREATE TABLE app.t (\n    a vectors.vector(512) NOT NULL,\n    \"vectors.vector\" text DEFAULT 'vectors.vector',\n    b \"vectors\".\"vecf16\"[] DEFAULT NULL::vectors.vecf16[]\n)";
+    let storage = "ALTER TABLE ONLY app.t ALTER COLUMN a SET STORAGE EXTERNAL";
+    let mut one = entry(EntryClass::TABLE, "t", &[table, storage]);
+    let changes = types(&mut one, &renames());
+    assert_eq!(changes.len(), 1);
+    assert_eq!(
+        one.statements[0],
+        "CREATE TABLE app.t (\n    a \"public\".\"vector\"(512) NOT NULL,\n    \"vectors.vector\" text DEFAULT 'vectors.vector',\n    b \"public\".\"halfvec\"[] DEFAULT NULL::\"public\".\"halfvec\"[]\n)"
+    );
+    assert_eq!(one.statements[1], storage);
+    assert!(!one.mentions_schema("vectors"));
+}
+
+#[test]
+fn in_a_view_a_column_of_a_table_called_vectors_is_no_type() {
+    let view = "CREATE VIEW app.v AS\n SELECT vectors.vector,\n    (vectors.vector OPERATOR(vectors.<->) '[1,2]'::vectors.vector) AS d\n   FROM app.vectors";
+    let mut one = entry(EntryClass::VIEW, "v", &[view]);
+    types(&mut one, &renames());
+    assert_eq!(
+        one.statements,
+        [
+            "CREATE VIEW app.v AS\n SELECT vectors.vector,\n    (vectors.vector OPERATOR(\"public\".<->) '[1,2]'::\"public\".\"vector\") AS d\n   FROM app.vectors"
+        ]
+    );
+    assert!(one.mentions_schema("vectors"));
+    let function = "CREATE FUNCTION app.f(a vectors.vector) RETURNS vectors.vector\n    LANGUAGE sql\n    BEGIN ATOMIC\n SELECT vectors.vector FROM app.vectors;\nEND";
+    let mut one = entry(EntryClass::FUNCTION, "f", &[function]);
+    types(&mut one, &renames());
+    let head = "CREATE FUNCTION app.f(a \"public\".\"vector\") RETURNS \"public\".\"vector\"\n";
+    assert!(one.statements[0].starts_with(head), "{}", one.statements[0]);
+    assert!(one.statements[0].contains("SELECT vectors.vector FROM"));
+}
+
+#[test]
+fn a_vector_index_keeps_name_table_and_predicate() {
+    let statement = "CREATE INDEX \"clip; index\" ON public.smart_search USING vectors (embedding vectors.vector_cos_ops) WITH (options='[indexing.hnsw]\nm = 16') WHERE (kind = 'WITH (x)'::text)";
+    let mut one = entry(
+        EntryClass::INDEX,
+        "clip; index",
+        &[statement, "ALTER TABLE public.smart_search CLUSTER ON \"clip; index\""],
+    );
+    let index = VectorIndex {
+        access_method: "vchordrq".to_owned(),
+        operator_class: "public.vector_cosine_ops".to_owned(),
+        options: Some("options = $$\nresidual_quantization = false\n$$".to_owned()),
+    };
+    let changes = vector_index(&mut one, &index);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(
+        one.statements[0],
+        "CREATE INDEX \"clip; index\" ON \"public\".\"smart_search\" USING vchordrq (embedding public.vector_cosine_ops) WITH (options = $$\nresidual_quantization = false\n$$) WHERE (kind = 'WITH (x)'::text)"
+    );
+    assert_eq!(one.statements.len(), 2);
+    let mut two = entry(EntryClass::INDEX, "i", &["CREATE INDEX i ON a.b USING hnsw (c, d)"]);
+    assert_eq!(vector_index(&mut two, &index), []);
+}
