@@ -14,12 +14,14 @@
 //! [`run`] holds the stages in order; read it first. Only [`cli`] and [`report`] print.
 
 pub mod catalog;
+pub mod cutover;
 pub mod error;
 pub mod event;
 pub mod journal;
 pub mod pg;
 pub mod plan;
 pub mod preflight;
+pub mod settings;
 pub mod transfer;
 pub mod schema;
 pub mod verify;

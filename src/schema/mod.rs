@@ -15,6 +15,7 @@
 //!                                                                  '-> normalize (compare two dumps)
 //! ```
 
+pub mod apply;
 pub mod child;
 pub mod client;
 pub mod dump;

@@ -7,4 +7,5 @@ pub mod ledger;
 pub mod pool;
 pub mod relay;
 pub mod schedule;
+pub mod snapshot;
 pub mod work;

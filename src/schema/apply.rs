@@ -1,0 +1,232 @@
+//! Sending the plan's steps to the target, strictly: the first statement that fails stops the run.
+//!
+//! Steps before the rows are committed in batches, each with its ledger rows; steps after them one by one. A
+//! step that needs a superuser goes over the admin's session, and its ledger row follows on the owner's: such
+//! statements (`CREATE EXTENSION IF NOT EXISTS`) may be repeated.
+//!
+//! pg_dump writes its statements for an empty `search_path`. Functions written without schemas fail then, for
+//! instance in a generated column; such a step is tried once more with the source's `search_path`, and the
+//! operator is told.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use tokio_postgres::error::SqlState;
+
+use crate::error::{Class, Fault};
+use crate::event::{Event, Events, Stage};
+use crate::pg::{Access, Endpoint, Session, SessionError, quote_literal};
+use crate::plan::{Phase, Plan, Route, Step};
+use crate::transfer::digest::Digest;
+use crate::transfer::ledger::{self, Durability};
+
+/// How many steps are committed at once: few enough for the server's lock table.
+const BATCH: usize = 50;
+
+/// Why the schema could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// No session, or a statement of the bookkeeping failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The target refused a step.
+    #[error("could not create {object}; the statement was: {statement}")]
+    Step {
+        /// What was to be made.
+        object: String,
+        /// The statement, shortened if it is long.
+        statement: String,
+        /// What the target said.
+        source: SessionError,
+    },
+    /// A step needs a superuser, and there is no admin connection.
+    #[error("{0} needs a superuser")]
+    NoAdmin(String),
+}
+
+impl Fault for ApplyError {
+    fn class(&self) -> Class {
+        match self {
+            ApplyError::Session(source) | ApplyError::Step { source, .. } => source.class(),
+            ApplyError::NoAdmin(_) => Class::User,
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        matches!(self, ApplyError::Session(source) | ApplyError::Step { source, .. } if source.is_retryable())
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ApplyError::Session(source) | ApplyError::Step { source, .. } => source.hint(),
+            ApplyError::NoAdmin(_) => Some("give --target-admin".into()),
+        }
+    }
+}
+
+/// Applies steps to one target.
+#[derive(Debug)]
+pub struct Applier<'a> {
+    plan: &'a Plan,
+    done: &'a HashMap<String, Option<Digest>>,
+    events: &'a Events,
+    target: Session,
+    admin: Option<Session>,
+    admin_endpoint: Option<&'a Endpoint>,
+}
+
+impl<'a> Applier<'a> {
+    /// An applier with a session of its own. `done` are the units that the ledger has already.
+    pub async fn new(
+        plan: &'a Plan,
+        done: &'a HashMap<String, Option<Digest>>,
+        events: &'a Events,
+        target: &Endpoint,
+        admin_endpoint: Option<&'a Endpoint>,
+    ) -> Result<Self, ApplyError> {
+        let target = Session::open(target, Access::Write, "").await?;
+        Ok(Applier { plan, done, events, target, admin: None, admin_endpoint })
+    }
+
+    /// The session, for statements that are no steps.
+    pub fn session(&self) -> &Session {
+        &self.target
+    }
+
+    /// Takes every step of [`Phase::PreData`] that is not done.
+    pub async fn before_rows(&mut self) -> Result<(), ApplyError> {
+        let steps = self.open(&Phase::PreData);
+        let mut steps = steps.as_slice();
+        while let [first, ..] = steps {
+            if first.route == Route::Admin {
+                self.as_admin(first).await?;
+                steps = &steps[1..];
+                continue;
+            }
+            let end = steps.iter().take(BATCH).take_while(|step| step.route == Route::Owner).count();
+            self.target.run("BEGIN", "begin").await?;
+            for step in &steps[..end] {
+                self.in_transaction(step).await?;
+            }
+            let records: Vec<String> =
+                steps[..end].iter().map(|step| ledger::record(&item(step), None, Durability::Logged)).collect();
+            let commit = format!("{}; COMMIT", records.join("; "));
+            self.target.run(&commit, "commit the schema with its ledger rows").await?;
+            steps = &steps[end..];
+        }
+        Ok(())
+    }
+
+    /// Takes every step of [`Phase::Finish`] that is not done.
+    pub async fn after_rows(&mut self) -> Result<(), ApplyError> {
+        for step in self.open(&Phase::Finish) {
+            if step.route == Route::Admin {
+                self.as_admin(step).await?;
+                continue;
+            }
+            self.target.run("BEGIN", "begin").await?;
+            self.in_transaction(step).await?;
+            let commit = format!("{}; COMMIT", ledger::record(&item(step), None, Durability::Logged));
+            self.target.run(&commit, "commit the step with its ledger row").await?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, phase: &Phase) -> Vec<&'a Step> {
+        let is_open = |step: &&Step| step.phase == *phase && !self.done.contains_key(&item(step));
+        self.plan.steps.iter().filter(is_open).collect()
+    }
+
+    async fn in_transaction(&self, step: &Step) -> Result<(), ApplyError> {
+        self.announce(step, true, None);
+        let begun = Instant::now();
+        let body = step.statements.join(";\n");
+        let guarded = |before: &str, after: &str| {
+            format!("SAVEPOINT pgmove_step;\n{before}{body};\n{after}RELEASE SAVEPOINT pgmove_step")
+        };
+        if let Err(error) = self.target.run(&guarded("", ""), format!("create {}", step.object)).await {
+            if !is_about_names(&error) || self.plan.search_path.is_empty() {
+                return Err(refused(step, error));
+            }
+            self.target.run("ROLLBACK TO SAVEPOINT pgmove_step", "go back to before the step").await?;
+            let path = quote_literal(&self.plan.search_path);
+            let set = format!("SELECT pg_catalog.set_config('search_path', {path}, true);\n");
+            let unset = "SELECT pg_catalog.set_config('search_path', '', true);\n";
+            self.target
+                .run(&guarded(&set, unset), format!("create {}", step.object))
+                .await
+                .map_err(|error| refused(step, error))?;
+            self.events.warn(format!(
+                "{} names objects without their schema; it was created with search_path {}",
+                step.object, self.plan.search_path
+            ));
+        }
+        self.announce(step, false, Some(begun));
+        Ok(())
+    }
+
+    async fn as_admin(&mut self, step: &Step) -> Result<(), ApplyError> {
+        self.announce(step, true, None);
+        let begun = Instant::now();
+        if self.admin.is_none() {
+            let endpoint = self.admin_endpoint.ok_or_else(|| ApplyError::NoAdmin(step.object.clone()))?;
+            self.admin = Some(Session::open(endpoint, Access::Write, "").await?);
+        }
+        let admin = self.admin.as_ref().expect("it was just opened");
+        admin
+            .run(&step.statements.join(";\n"), format!("create {}", step.object))
+            .await
+            .map_err(|error| refused(step, error))?;
+        self.target.run(&ledger::record(&item(step), None, Durability::Logged), "write the ledger").await?;
+        self.announce(step, false, Some(begun));
+        Ok(())
+    }
+
+    fn announce(&self, step: &Step, is_begin: bool, begun: Option<Instant>) {
+        let stage = if step.phase == Phase::PreData { Stage::Schema } else { Stage::Finish };
+        let item = step.object.clone();
+        self.events.emit(if is_begin {
+            Event::ItemStarted { stage, lane: 0, item, bytes: None }
+        } else {
+            let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+            Event::ItemFinished { stage, lane: 0, item, seconds }
+        });
+    }
+
+    /// Ends the sessions.
+    pub async fn close(self) {
+        self.target.close().await;
+        if let Some(admin) = self.admin {
+            admin.close().await;
+        }
+    }
+}
+
+fn item(step: &Step) -> String {
+    format!("ddl:{}", step.id)
+}
+
+fn refused(step: &Step, source: SessionError) -> ApplyError {
+    const SHOWN: usize = 600;
+    let mut statement = step.statements.join("; ");
+    if let Some((cut, _)) = statement.char_indices().nth(SHOWN) {
+        statement.truncate(cut);
+        statement.push_str(" ...");
+    }
+    ApplyError::Step { object: step.object.clone(), statement, source }
+}
+
+/// Whether a name was not found: the mark of a function that relies on `search_path`.
+fn is_about_names(error: &SessionError) -> bool {
+    let SessionError::Statement { source, .. } = error else { return false };
+    source.code().is_some_and(|code| {
+        [
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_OBJECT,
+            SqlState::UNDEFINED_COLUMN,
+            SqlState::INVALID_SCHEMA_NAME,
+        ]
+        .contains(code)
+    })
+}

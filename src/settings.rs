@@ -1,0 +1,90 @@
+//! What a command works with: validated once, after that nobody sees what was typed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Side;
+use crate::pg::{ConnInfo, Endpoint};
+use crate::plan::VectorIndexChoice;
+use crate::schema::ClientSearch;
+
+/// How to reach the databases.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    /// The source.
+    pub source: Arc<ConnInfo>,
+    /// The target, as an ordinary owner.
+    pub target: Arc<ConnInfo>,
+    /// The target as a superuser, for what its owner may not do.
+    pub target_admin: Option<Arc<ConnInfo>>,
+    /// Where to look for pg_dump and pg_restore.
+    pub client: ClientSearch,
+    /// How long a stream or a child process may stand still.
+    pub stall: Duration,
+}
+
+impl Connections {
+    /// Endpoints whose sessions are named `application_name`.
+    pub fn endpoint(&self, side: Side, application_name: &str) -> Endpoint {
+        let conninfo = match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        };
+        Endpoint {
+            side,
+            conninfo: Arc::clone(conninfo),
+            application_name: application_name.to_owned(),
+            copy_encoding: None,
+        }
+    }
+
+    /// The admin's endpoint, if there is one.
+    pub fn admin(&self, application_name: &str) -> Option<Endpoint> {
+        self.target_admin.as_ref().map(|conninfo| Endpoint {
+            side: Side::Target,
+            conninfo: Arc::clone(conninfo),
+            application_name: application_name.to_owned(),
+            copy_encoding: None,
+        })
+    }
+}
+
+/// What is rewritten on the way; a comparison must know it too.
+#[derive(Debug, Clone)]
+pub struct Choices {
+    /// The role that gets every object; `None` keeps owners where the role exists.
+    pub owner: Option<String>,
+    /// Which vector indexes the target gets.
+    pub vector_index: VectorIndexChoice,
+}
+
+/// `pgmove run`.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent option of the command line")]
+pub struct RunSettings {
+    /// The databases.
+    pub connections: Connections,
+    /// The rewrites.
+    pub choices: Choices,
+    /// Read everything, write nothing.
+    pub dry_run: bool,
+    /// In a dry run, hash the source's rows.
+    pub digests: bool,
+    /// Go on with the run in `run_dir`.
+    pub resume: bool,
+    /// Fence the source before the snapshot.
+    pub fence: bool,
+    /// Where plan and journal are.
+    pub run_dir: PathBuf,
+    /// Lanes; `None` decides from both servers and this machine.
+    pub jobs: Option<u16>,
+    /// Size of chunks, in bytes; `None` decides from size and lanes.
+    pub chunk_bytes: Option<u64>,
+    /// Memory for index builds, in bytes; `None` decides from the server's setting.
+    pub index_memory: Option<u64>,
+    /// Accept that the source was written since the snapshot.
+    pub accept_writes: bool,
+    /// Leave the ledger in the target.
+    pub keep_ledger: bool,
+}
