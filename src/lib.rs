@@ -14,6 +14,7 @@
 //! [`run`] holds the stages in order; read it first. Only [`cli`] and [`report`] print.
 
 pub mod catalog;
+pub mod cli;
 pub mod cutover;
 pub mod error;
 pub mod event;
@@ -23,5 +24,6 @@ pub mod plan;
 pub mod preflight;
 pub mod settings;
 pub mod transfer;
+pub mod run;
 pub mod schema;
 pub mod verify;

@@ -1,3 +1,7 @@
-//! The `pgmove` program: parse, run, exit code. Everything else is in the library.
+//! The `pgmove` program: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgmove::cli::main()
+}

@@ -229,6 +229,11 @@ impl RunDirectory {
         &self.records
     }
 
+    /// Removes the directory of a run that has nothing to go on from. What cannot be removed is left.
+    pub fn remove(self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,0 +1,293 @@
+//! `pgmove run`: the stages of a move, in order.
+//!
+//! ```text
+//! check -> (fence) -> snapshot + plan -> schema -> copy and indexes -> finish -> verify -> verdict
+//! ```
+//!
+//! Up to the plan nothing is written to the target. From then on the ledger in the target and the journal on
+//! this machine say how far the run is; whatever ends the process, `--resume` goes on from both.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cutover::fence;
+use crate::error::{Error, Exit, Fault, Side};
+use crate::event::{Event, Events, Stage};
+use crate::journal::{Record, RunDirectory};
+use crate::pg::{Access, Endpoint, Session};
+use crate::plan::Plan;
+use crate::preflight::{Finding, Severity};
+use crate::settings::RunSettings;
+use crate::transfer::digest::Digest;
+use crate::transfer::snapshot::Snapshot;
+use crate::transfer::{self, ledger};
+use crate::verify::{Comparison, Verdict};
+
+mod check;
+mod copy;
+mod finish;
+mod prepare;
+mod resume;
+
+pub use check::Checked;
+pub use resume::ResumeError;
+
+/// What a run came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The check found something that stops the run; nothing was written.
+    Refused(Vec<Finding>),
+    /// A dry run: what would be done.
+    Planned {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Warnings of the check.
+        findings: Vec<Finding>,
+        /// The source's digests by table, if they were asked for.
+        digests: Option<Vec<(String, Digest)>>,
+    },
+    /// The move is done and compared.
+    Moved {
+        /// The comparison.
+        comparison: Box<Comparison>,
+        /// What it proves.
+        verdict: Verdict,
+    },
+}
+
+/// The parts that every stage of one run shares.
+struct Context<'a> {
+    settings: &'a RunSettings,
+    events: &'a Events,
+    stop: &'a CancellationToken,
+    /// The run's id.
+    run: String,
+    source: Endpoint,
+    target: Endpoint,
+    admin: Option<Endpoint>,
+}
+
+impl Context<'_> {
+    /// What `pg_stat_activity` shows for the sessions of a run.
+    fn application_name(run: &str) -> String {
+        format!("pgmove {run}")
+    }
+
+    /// Runs a stage, with its events around it.
+    async fn stage<T, E>(&self, stage: Stage, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        self.events.emit(Event::StageStarted { stage, items: None, bytes: None, rows: None });
+        let begun = Instant::now();
+        let outcome = work.await;
+        self.events.emit(Event::StageFinished { stage, seconds: begun.elapsed().as_secs_f64() });
+        outcome
+    }
+
+    /// The safe point between two stages.
+    fn safe_point(&self) -> Result<(), Error> {
+        if self.stop.is_cancelled() {
+            return Err(Error::new(Exit::Interrupted, Interrupted));
+        }
+        Ok(())
+    }
+}
+
+/// The operator asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+impl Fault for Interrupted {
+    fn class(&self) -> crate::error::Class {
+        crate::error::Class::User
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("go on with --resume".into())
+    }
+}
+
+/// Moves a database. `stop` is cancelled by an interrupt.
+pub async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) -> Result<Outcome, Error> {
+    let mut directory = match (settings.dry_run, settings.resume) {
+        (true, _) => None,
+        (false, false) => Some(RunDirectory::create(&settings.run_dir)),
+        (false, true) => Some(RunDirectory::open(&settings.run_dir)),
+    }
+    .transpose()
+    .map_err(|error| Error::new(Exit::Usage, error))?;
+    let run = directory.as_ref().and_then(|found| resume::run_of(found.records())).unwrap_or_else(new_run_id);
+    let name = Context::application_name(&run);
+    let context = Context {
+        settings,
+        events,
+        stop,
+        source: settings.connections.endpoint(Side::Source, &name),
+        target: settings.connections.endpoint(Side::Target, &name),
+        admin: settings.connections.admin(&name),
+        run,
+    };
+    let outcome = context.run(directory.as_mut()).await;
+    // A run that was refused before it wrote anything leaves nothing to resume.
+    if matches!(outcome, Ok(Outcome::Refused(_)) | Err(Error { exit: Exit::Refused, .. })) {
+        if let Some(directory) = directory.filter(|directory| !resume::has_written(directory.records())) {
+            directory.remove();
+        }
+    }
+    outcome
+}
+
+impl Context<'_> {
+    async fn run(&self, directory: Option<&mut RunDirectory>) -> Result<Outcome, Error> {
+        let begun = Instant::now();
+        self.events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
+        let checked = self.check().await?;
+        let (blocking, warnings): (Vec<Finding>, Vec<Finding>) =
+            checked.findings.iter().cloned().partition(|finding| finding.severity == Severity::Blocking);
+        if !blocking.is_empty() {
+            return Ok(Outcome::Refused(checked.findings));
+        }
+        self.safe_point()?;
+        let Some(directory) = directory else {
+            return self.dry_run(checked, warnings, begun).await;
+        };
+        self.announce(directory)?;
+        for finding in &warnings {
+            self.events.warn(format!("{}; {}", finding.title, finding.remedy));
+        }
+        if let Some(verdict) = resume::standing_verdict(directory.records()) {
+            return self.leave(directory, verdict).await;
+        }
+        if self.settings.fence {
+            self.fence(directory).await?;
+        }
+        let snapshot = self.snapshot().await?;
+        let (plan, done) = match resume::is_planned(directory.records()) {
+            false => {
+                let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
+                if !prepared.findings.is_empty() {
+                    return Ok(Outcome::Refused(prepared.findings));
+                }
+                self.write_down(directory, &prepared, &snapshot)?;
+                (prepared.plan, HashMap::new())
+            }
+            true => self.pick_up(directory, &checked, &snapshot).await?,
+        };
+        self.events.emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
+        self.safe_point()?;
+        let holder = self.claim(directory).await?;
+        let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
+        self.schema(directory, &plan, &done).await?;
+        self.safe_point()?;
+        let found = self.copy(directory, &plan, &done, &snapshot).await?;
+        self.finish(directory, &plan, &done, &snapshot).await?;
+        self.safe_point()?;
+        let comparison = self.verify(&checked, &plan, found, snapshot).await?;
+        let verdict = comparison.verdict();
+        let record = Record::Verdict { verdict: format!("{verdict:?}"), exit: verdict.exit().code() };
+        self.append(directory, record)?;
+        self.clear(directory, holder).await?;
+        Ok(Outcome::Moved { comparison: Box::new(comparison), verdict })
+    }
+
+    fn announce(&self, directory: &mut RunDirectory) -> Result<(), Error> {
+        self.append(
+            directory,
+            Record::Started {
+                run: self.run.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                source: self.source.conninfo.to_string(),
+                target: self.target.conninfo.to_string(),
+                resumed: self.settings.resume,
+            },
+        )
+    }
+
+    fn append(&self, directory: &mut RunDirectory, record: Record) -> Result<(), Error> {
+        directory.append(record).map_err(|error| Error::new(Exit::Resumable, error))
+    }
+
+    async fn fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
+        let fenced = self.stage(Stage::Fence, fence::fence(&self.source, directory)).await;
+        let survivors = fenced.map_err(|error| Error::new(Exit::Resumable, error))?;
+        for survivor in survivors {
+            self.events.warn(format!(
+                "session {} of role {} ({}) could not be ended and may still write to the source",
+                survivor.pid, survivor.role, survivor.application_name
+            ));
+        }
+        Ok(())
+    }
+
+    /// A run of which only the clearing up is missing.
+    async fn leave(&self, directory: &mut RunDirectory, (verdict, exit): (String, u8)) -> Result<Outcome, Error> {
+        let holder = self.claim(directory).await?;
+        self.clear(directory, holder).await?;
+        self.events.note(format!("the run had ended with: {verdict} ({exit})"));
+        let verdict = resume::verdict_of(exit);
+        Ok(Outcome::Moved { comparison: Box::default(), verdict })
+    }
+
+    /// The session that holds the run's lock on the target; makes ledger and mark.
+    async fn claim(&self, directory: &mut RunDirectory) -> Result<Session, Error> {
+        let failed = |error| Error::new(Exit::Resumable, error);
+        let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
+        prepare::lock(&session, &self.run).await?;
+        let database = self.target.conninfo.database().to_owned();
+        fence::mark(&session, &database, directory)
+            .await
+            .map_err(|error| Error::new(Exit::Resumable, error))?;
+        ledger::create(&session.client, &self.run)
+            .await
+            .map_err(|error| failed(session.failed("create the ledger", error)))?;
+        Ok(session)
+    }
+
+    async fn read_ledger(&self, session: &Session) -> Result<HashMap<String, Option<Digest>>, Error> {
+        ledger::read(&session.client)
+            .await
+            .map_err(|error| Error::new(Exit::Resumable, session.failed("read the ledger", error)))
+    }
+
+    /// Takes everything of pgmove out of the target.
+    async fn clear(&self, directory: &mut RunDirectory, session: Session) -> Result<(), Error> {
+        if !self.settings.keep_ledger {
+            ledger::drop(&session.client)
+                .await
+                .map_err(|error| Error::new(Exit::Resumable, session.failed("remove the ledger", error)))?;
+        }
+        fence::unmark(&session, self.target.conninfo.database(), directory)
+            .await
+            .map_err(|error| Error::new(Exit::Resumable, error))?;
+        self.append(directory, Record::Finished)?;
+        session.close().await;
+        Ok(())
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, Error> {
+        Snapshot::take(&self.source).await.map_err(|error| Error::new(Exit::Resumable, error))
+    }
+}
+
+/// The time and a few random bits: sortable, and different for two runs of one second.
+fn new_run_id() -> String {
+    let random = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0);
+    format!("{}-{:06x}", jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S"), random & 0x00ff_ffff)
+}
+
+/// What lanes share, for the copying stage.
+fn shared(context: &Context<'_>, plan: &Plan, snapshot: &Snapshot) -> Arc<transfer::lane::Move> {
+    let endpoint = |endpoint: &Endpoint| Endpoint { copy_encoding: plan.copy_encoding.clone(), ..endpoint.clone() };
+    Arc::new(transfer::lane::Move {
+        source: endpoint(&context.source),
+        target: endpoint(&context.target),
+        snapshot: snapshot.id.clone(),
+        plan: plan.clone(),
+        events: context.events.clone(),
+        stall: context.settings.connections.stall,
+        found: std::sync::Mutex::new(transfer::lane::Found::new(plan.tables.len())),
+        builders: std::sync::Mutex::default(),
+    })
+}

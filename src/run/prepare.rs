@@ -1,0 +1,258 @@
+//! From the snapshot to the plan, and the plan onto the disk.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use super::{Checked, Context, Outcome};
+use crate::error::{Class, Error, Exit, Fault};
+use crate::event::{Event, Stage};
+use crate::journal::{Record, RunDirectory};
+use crate::pg::{QualifiedName, Session};
+use crate::plan::make::{self, Request};
+use crate::plan::{Plan, TablePlan, ddl, vector};
+use crate::preflight::{Finding, Severity};
+use crate::schema::{DumpRequest, Entry, dump_schema};
+use crate::transfer::digest::Digest;
+use crate::transfer::relay;
+use crate::transfer::snapshot::Snapshot;
+
+/// A plan, and what forbids it.
+pub(super) struct Prepared {
+    pub(super) plan: Plan,
+    pub(super) entries: Vec<Entry>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// The name of the plan in the run directory.
+pub(super) const PLAN: &str = "plan.json";
+
+/// The schema of the source as it was planned from, in the run directory.
+pub(super) const SCHEMA: &str = "schema.json";
+
+impl Context<'_> {
+    /// Plans from the snapshot. `scratch` takes pg_dump's archive.
+    pub(super) async fn plan(
+        &self,
+        checked: &Checked,
+        snapshot: &Snapshot,
+        scratch: &Path,
+    ) -> Result<Prepared, Error> {
+        let entries = self.entries(checked, snapshot, scratch).await?;
+        let (source, target) = (&snapshot.catalog, &checked.target);
+        let jobs = self.jobs(checked);
+        let tables = make::tables(source, target, jobs, self.settings.chunk_bytes);
+        let vector_rows = count_vectors(snapshot).await?;
+        let input = ddl::Input {
+            source,
+            target,
+            tables: &tables,
+            vector_rows: &vector_rows,
+            owner: self.settings.choices.owner.as_deref(),
+            vector_index: self.settings.choices.vector_index,
+            has_admin: checked.admin.is_some(),
+            index_memory: self.settings.index_memory.unwrap_or_else(|| default_index_memory(checked, jobs)),
+            jobs,
+        };
+        let request = Request {
+            run: &self.run,
+            search_path: &checked.search_path,
+            jobs,
+            chunk_bytes: self.settings.chunk_bytes,
+            large_objects: &snapshot.large_objects,
+        };
+        let (plan, unconvertible) = make::make(&request, &entries, &input);
+        let findings = unconvertible.into_iter().map(unconvertible_finding).collect();
+        Ok(Prepared { plan, entries, findings })
+    }
+
+    pub(super) async fn entries(
+        &self,
+        checked: &Checked,
+        snapshot: &Snapshot,
+        scratch: &Path,
+    ) -> Result<Vec<Entry>, Error> {
+        let Ok(tools) = &checked.tools else { unreachable!("the check refuses a run without client tools") };
+        let archive = scratch.join("schema.dump");
+        // A resumed run reads the schema again.
+        let _ = std::fs::remove_file(&archive);
+        let request = DumpRequest {
+            tools,
+            endpoint: &Self::child(&self.source)?,
+            snapshot: Some(&snapshot.id),
+            archive: &archive,
+            limits: &self.limits(),
+        };
+        let dump = dump_schema(&request).await.map_err(|error| Error::new(Exit::Refused, error))?;
+        for warning in dump.warnings {
+            self.events.note(format!("pg_dump: {warning}"));
+        }
+        Ok(dump.entries)
+    }
+
+    /// As many lanes as this machine has cores, twice over since each waits for two servers, but no more than
+    /// both servers have connections for.
+    fn jobs(&self, checked: &Checked) -> u16 {
+        let free = |catalog: &crate::catalog::Catalog| {
+            let settings = &catalog.server.settings;
+            let taken = i32::try_from(catalog.clients.len()).unwrap_or(i32::MAX);
+            settings.max_connections.saturating_sub(settings.reserved_connections).saturating_sub(taken) / 2
+        };
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let by_servers = free(&checked.source).min(free(&checked.target)).max(1);
+        let default = u16::try_from((2 * cores).clamp(2, 8)).unwrap_or(8).min(u16::try_from(by_servers).unwrap_or(1));
+        self.settings.jobs.unwrap_or(default)
+    }
+
+    pub(super) fn write_down(
+        &self,
+        directory: &mut RunDirectory,
+        prepared: &Prepared,
+        snapshot: &Snapshot,
+    ) -> Result<(), Error> {
+        let failed = |error| Error::new(Exit::Refused, error);
+        directory.write_document(PLAN, &prepared.plan).map_err(failed)?;
+        directory.write_document(SCHEMA, &prepared.entries).map_err(failed)?;
+        directory.append(Record::Planned { state: snapshot.state.clone() }).map_err(failed)
+    }
+
+    /// Everything that only reads.
+    pub(super) async fn dry_run(
+        &self,
+        checked: Checked,
+        findings: Vec<Finding>,
+        begun: std::time::Instant,
+    ) -> Result<Outcome, Error> {
+        let scratch = scratch()?;
+        let snapshot = self.snapshot().await?;
+        let prepared = self.plan(&checked, &snapshot, scratch.path()).await?;
+        self.events.emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
+        if !prepared.findings.is_empty() {
+            return Ok(Outcome::Refused(prepared.findings));
+        }
+        let digests = match self.settings.digests {
+            false => None,
+            true => Some(self.stage(Stage::Verify, self.digests(&prepared.plan, &snapshot)).await?),
+        };
+        snapshot.release().await;
+        Ok(Outcome::Planned { plan: Box::new(prepared.plan), findings, digests })
+    }
+
+    async fn digests(&self, plan: &Plan, snapshot: &Snapshot) -> Result<Vec<(String, Digest)>, Error> {
+        let mut digests = Vec::new();
+        for table in &plan.tables {
+            digests.push((table.name.to_string(), self.digest(table, snapshot).await?));
+            self.safe_point()?;
+        }
+        Ok(digests)
+    }
+
+    /// The digest of a whole table of the source, in the snapshot.
+    pub(super) async fn digest(&self, table: &TablePlan, snapshot: &Snapshot) -> Result<Digest, Error> {
+        let session = snapshot.session();
+        let what = format!("hash {}", table.name);
+        let failed = |error| Error::new(Exit::Resumable, session.failed(what.clone(), error));
+        let rows = session.copy_out(&table.copy_hashed(crate::plan::Chunk::WHOLE)).await.map_err(failed)?;
+        let progress = |rows, bytes| {
+            self.events.emit(Event::Progress { stage: Stage::Verify, lane: 0, rows, bytes });
+        };
+        let stall = self.settings.connections.stall;
+        let digest = relay::read(rows, table.columns.len(), &table.masked(), stall, progress)
+            .await
+            .map_err(|error| Error::new(Exit::Resumable, Unreadable { what, source: error }))?;
+        Ok(digest)
+    }
+}
+
+/// A table could not be read through.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {what}")]
+struct Unreadable {
+    what: String,
+    source: relay::RelayError,
+}
+
+impl Fault for Unreadable {
+    fn class(&self) -> Class {
+        Class::Source
+    }
+}
+
+/// A private directory that goes away.
+fn scratch() -> Result<Scratch, Error> {
+    let random = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 1);
+    let path = std::env::temp_dir().join(format!("pgmove-{random:016x}"));
+    let made = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&path);
+    made.map(|()| Scratch(path.clone())).map_err(|source| {
+        Error::new(Exit::Refused, crate::journal::JournalError::Io { action: "create", path, source })
+    })
+}
+
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Another run works on the target.
+#[derive(Debug, thiserror::Error)]
+#[error("another pgmove works on database {0} of the target")]
+struct Busy(String);
+
+impl Fault for Busy {
+    fn class(&self) -> Class {
+        Class::User
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("wait for it, or stop it".into())
+    }
+}
+
+/// Takes the lock that keeps two runs out of one database; it is held as long as the session.
+pub(super) async fn lock(session: &Session, run: &str) -> Result<(), Error> {
+    let row = session.client.query_one(include_str!("../../sql/session/lock.sql"), &[]).await;
+    let row = row.map_err(|error| Error::new(Exit::Resumable, session.failed("lock the target", error)))?;
+    if row.get("is_locked") { Ok(()) } else { Err(Error::new(Exit::Refused, Busy(run.to_owned()))) }
+}
+
+/// Exact numbers of rows of the tables with vector indexes: the number of lists depends on them.
+async fn count_vectors(snapshot: &Snapshot) -> Result<HashMap<QualifiedName, u64>, Error> {
+    let is_vector = |index: &&crate::catalog::Index| vector::is_vector_method(&index.access_method);
+    let tables: BTreeSet<&QualifiedName> =
+        snapshot.catalog.indexes.iter().filter(is_vector).map(|index| &index.table).collect();
+    let session = snapshot.session();
+    let mut counts = HashMap::new();
+    for table in tables {
+        let statement = format!("SELECT pg_catalog.count(*) FROM ONLY {}", table.sql());
+        let row = session.client.query_one(&statement, &[]).await;
+        let row = row.map_err(|error| Error::new(Exit::Refused, session.failed(format!("count {table}"), error)))?;
+        counts.insert(table.clone(), u64::try_from(row.get::<_, i64>(0)).unwrap_or_default());
+    }
+    Ok(counts)
+}
+
+/// The server's own setting for as many builds as run at once, at least 256 MiB, at most a quarter of the
+/// memory that its buffer pool lets expect.
+fn default_index_memory(checked: &Checked, jobs: u16) -> u64 {
+    let settings = &checked.target.server.settings;
+    let by_setting = settings.maintenance_work_mem.saturating_mul(u64::from(jobs));
+    by_setting.max(256 << 20).min(settings.shared_buffers.max(256 << 20))
+}
+
+fn unconvertible_finding(object: String) -> Finding {
+    Finding {
+        id: "legacy-vector-object",
+        severity: Severity::Blocking,
+        title: format!("{object} uses pgvecto.rs, which the target does not have"),
+        evidence: "its definition names the schema of extension vectors".into(),
+        remedy: "drop the object on the source or rewrite it for pgvector, then run again".into(),
+    }
+}

@@ -1,0 +1,222 @@
+//! Going on with an interrupted run: what the journal, the ledger and the source allow.
+
+use std::collections::HashMap;
+
+use super::prepare::{PLAN, SCHEMA};
+use super::{Checked, Context};
+use crate::error::{Class, Error, Exit, Fault};
+use crate::journal::{Record, RunDirectory, SourceState};
+use crate::pg::{Access, Session, SessionError};
+use crate::plan::{Phase, Plan};
+use crate::schema::Entry;
+use crate::transfer::digest::Digest;
+use crate::transfer::snapshot::Snapshot;
+use crate::transfer::work::Work;
+use crate::transfer::ledger;
+use crate::verify::Verdict;
+
+/// Why a run cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The target belongs to another run, or to nobody.
+    #[error("the target holds no ledger of run {run}{}", .found.as_ref().map(|found| format!(", but one of run {found}")).unwrap_or_default())]
+    OtherLedger {
+        /// This run.
+        run: String,
+        /// The run whose ledger is there.
+        found: Option<String>,
+    },
+    /// The source's schema has changed.
+    #[error("the source's schema has changed since the run began: {0}")]
+    SchemaChanged(String),
+    /// A table has changed that cannot be copied again.
+    #[error("{0} has changed on the source, and foreign keys that point to it are built already")]
+    Tied(String),
+    /// A session failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl Fault for ResumeError {
+    fn class(&self) -> Class {
+        match self {
+            ResumeError::OtherLedger { .. } => Class::Target,
+            ResumeError::SchemaChanged(_) | ResumeError::Tied(_) => Class::Source,
+            ResumeError::Session(error) => error.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ResumeError::Session(error) => error.hint(),
+            _ => Some(
+                "start over: empty the target database (drop and create it), then run with another --run-dir".into(),
+            ),
+        }
+    }
+}
+
+/// The run that a journal is of.
+pub(super) fn run_of(records: &[Record]) -> Option<String> {
+    records.iter().find_map(|record| match record {
+        Record::Started { run, .. } => Some(run.clone()),
+        _ => None,
+    })
+}
+
+/// Whether the run has a plan to go by.
+pub(super) fn is_planned(records: &[Record]) -> bool {
+    records.iter().any(|record| matches!(record, Record::Planned { .. }))
+}
+
+/// Whether the run has changed anything outside its directory.
+pub(super) fn has_written(records: &[Record]) -> bool {
+    records.iter().any(|record| matches!(record, Record::Fence { .. } | Record::Mark { .. }))
+}
+
+/// The verdict of a run that only has to clear up.
+pub(super) fn standing_verdict(records: &[Record]) -> Option<(String, u8)> {
+    records.iter().rev().find_map(|record| match record {
+        Record::Verdict { verdict, exit } => Some((verdict.clone(), *exit)),
+        _ => None,
+    })
+}
+
+/// The verdict that an exit code stands for.
+pub(super) fn verdict_of(exit: u8) -> Verdict {
+    [Verdict::Equal, Verdict::Different]
+        .into_iter()
+        .find(|verdict| verdict.exit().code() == exit)
+        .unwrap_or(Verdict::NotAllCompared)
+}
+
+impl Context<'_> {
+    /// The plan of an earlier process, and what of it is done and still true.
+    pub(super) async fn pick_up(
+        &self,
+        directory: &mut RunDirectory,
+        checked: &Checked,
+        snapshot: &Snapshot,
+    ) -> Result<(Plan, HashMap<String, Option<Digest>>), Error> {
+        let start_over = |error| Error::new(Exit::StartOver, error);
+        let plan: Plan = directory.read_document(PLAN).map_err(|error| Error::new(Exit::StartOver, error))?;
+        let session = Session::open(&self.target, Access::Write, "pg_catalog")
+            .await
+            .map_err(|error| Error::new(Exit::Resumable, error))?;
+        end_leftovers(&session, &self.target.application_name)
+            .await
+            .map_err(|error| Error::new(Exit::Resumable, error))?;
+        let broken = |error| Error::new(Exit::Resumable, session.failed("read the ledger", error));
+        let found = ledger::owner(&session.client).await.map_err(broken)?;
+        match found {
+            Some(found) if found == self.run => {}
+            // The process ended before it had made the ledger.
+            None if checked.target.user_objects.count == 0 => return Ok((plan, HashMap::new())),
+            found => return Err(start_over(ResumeError::OtherLedger { run: self.run.clone(), found })),
+        }
+        let mut done = ledger::read(&session.client).await.map_err(broken)?;
+        if !latest_state(directory.records()).is_some_and(|state| state.is_proven_equal(&snapshot.state)) {
+            self.prove_again(directory, checked, snapshot, &plan, &mut done, &session).await?;
+            let record = Record::Planned { state: snapshot.state.clone() };
+            self.append(directory, record)?;
+        }
+        session.close().await;
+        Ok((plan, done))
+    }
+
+    /// The source may have changed since the rows in the target were read: its schema must be the same, and each
+    /// loaded table must have the digest that was loaded, as of the new snapshot. A table that has changed is
+    /// copied again.
+    async fn prove_again(
+        &self,
+        directory: &RunDirectory,
+        checked: &Checked,
+        snapshot: &Snapshot,
+        plan: &Plan,
+        done: &mut HashMap<String, Option<Digest>>,
+        target: &Session,
+    ) -> Result<(), Error> {
+        let before: Vec<Entry> =
+            directory.read_document(SCHEMA).map_err(|error| Error::new(Exit::StartOver, error))?;
+        let now = self.entries(checked, snapshot, directory.path()).await?;
+        if let Some(changed) = first_change(&before, &now) {
+            return Err(Error::new(Exit::StartOver, ResumeError::SchemaChanged(changed)));
+        }
+        self.events.note("the source may have changed since; reading and hashing what was copied");
+        for (table, planned) in plan.tables.iter().enumerate() {
+            let items: Vec<String> = (0..planned.chunks.len())
+                .filter_map(|chunk| Work::Chunk { table, chunk }.item(plan))
+                .collect();
+            if !items.iter().any(|item| done.contains_key(item)) {
+                continue;
+            }
+            let loaded: Option<Vec<Digest>> = items.iter().map(|item| done.get(item).copied().flatten()).collect();
+            if let Some(loaded) = loaded {
+                if self.digest(planned, snapshot).await? == loaded.into_iter().sum() {
+                    continue;
+                }
+            }
+            let is_tied = plan.steps.iter().any(|step| {
+                matches!(&step.phase, Phase::ForeignKey { tables } if tables.contains(&table))
+                    && done.contains_key(&format!("ddl:{}", step.id))
+            });
+            if is_tied {
+                return Err(Error::new(Exit::StartOver, ResumeError::Tied(planned.name.to_string())));
+            }
+            let message = format!(
+                "BEGIN; TRUNCATE ONLY {}; {}; COMMIT",
+                planned.name.sql(),
+                ledger::forget(&format!("chunk:{table}:"))
+            );
+            target
+                .run(&message, format!("empty {}", planned.name))
+                .await
+                .map_err(|error| Error::new(Exit::Resumable, error))?;
+            items.iter().for_each(|item| {
+                done.remove(item);
+            });
+        }
+        // Large objects have no digest in the ledger: they are copied again.
+        target
+            .run(&ledger::forget("large-objects:"), "forget the large objects")
+            .await
+            .map_err(|error| Error::new(Exit::Resumable, error))?;
+        done.retain(|item, _| !item.starts_with("large-objects:"));
+        Ok(())
+    }
+}
+
+fn latest_state(records: &[Record]) -> Option<&SourceState> {
+    records.iter().rev().find_map(|record| match record {
+        Record::Planned { state } => Some(state),
+        _ => None,
+    })
+}
+
+/// The first entry that is not the same in both.
+fn first_change(before: &[Entry], now: &[Entry]) -> Option<String> {
+    let is_same = |left: &Entry, right: &Entry| {
+        (left.class, &left.schema, &left.tag, &left.statements)
+            == (right.class, &right.schema, &right.tag, &right.statements)
+    };
+    before
+        .iter()
+        .zip(now)
+        .find(|(left, right)| !is_same(left, right))
+        .map(|(left, _)| left.object())
+        .or_else(|| (before.len() != now.len()).then(|| format!("{} objects, {} before", now.len(), before.len())))
+}
+
+/// Ends what is left of an earlier process of this run on the target's server: a COPY or CREATE INDEX goes on
+/// until its server notices that nobody listens. The ledger is read after that.
+async fn end_leftovers(session: &Session, application_name: &str) -> Result<(), SessionError> {
+    for _ in 0..300 {
+        let rows = session.client.query(include_str!("../../sql/session/end_leftovers.sql"), &[&application_name]).await;
+        let rows = rows.map_err(|error| session.failed("end the sessions of the interrupted run", error))?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
