@@ -46,14 +46,15 @@ pub enum SessionError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The server refused a statement, or the connection broke.
-    #[error("could not {what} on the {side}: {}", super::describe(.source))]
+    #[error("could not {what} on the {side}: {}", super::describe(.error))]
     Statement {
         /// On which side.
         side: Side,
         /// What the statement was for: `lock public.asset`.
         what: String,
-        /// What the server or the connection said; boxed, it is large.
-        source: Box<tokio_postgres::Error>,
+        /// What the server or the connection said. It is in the message, so it is no `source`; boxed, because it
+        /// is large.
+        error: Box<tokio_postgres::Error>,
     },
 }
 
@@ -68,14 +69,14 @@ impl Fault for SessionError {
     fn is_retryable(&self) -> bool {
         match self {
             SessionError::Connect(error) => error.is_retryable(),
-            SessionError::Statement { source, .. } => is_retryable(source),
+            SessionError::Statement { error, .. } => is_retryable(error),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             SessionError::Connect(error) => error.hint(),
-            SessionError::Statement { source, .. } => hint(source),
+            SessionError::Statement { error, .. } => hint(error),
         }
     }
 }
@@ -168,8 +169,8 @@ impl Session {
     }
 
     /// An error of this session.
-    pub fn failed(&self, what: impl Into<String>, source: tokio_postgres::Error) -> SessionError {
-        SessionError::Statement { side: self.side, what: what.into(), source: Box::new(source) }
+    pub fn failed(&self, what: impl Into<String>, error: tokio_postgres::Error) -> SessionError {
+        SessionError::Statement { side: self.side, what: what.into(), error: Box::new(error) }
     }
 
     /// Begins a COPY from the server.

@@ -30,7 +30,7 @@ pub enum ApplyError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// The target refused a step.
-    #[error("could not create {object}; the statement was: {statement}")]
+    #[error("{object} was refused; its statements are: {statement}")]
     Step {
         /// What was to be made.
         object: String,
@@ -218,8 +218,8 @@ fn refused(step: &Step, source: SessionError) -> ApplyError {
 
 /// Whether a name was not found: the mark of a function that relies on `search_path`.
 fn is_about_names(error: &SessionError) -> bool {
-    let SessionError::Statement { source, .. } = error else { return false };
-    source.code().is_some_and(|code| {
+    let SessionError::Statement { error, .. } = error else { return false };
+    error.code().is_some_and(|code| {
         [
             SqlState::UNDEFINED_FUNCTION,
             SqlState::UNDEFINED_TABLE,
