@@ -7,13 +7,20 @@
 use std::path::Path;
 use std::time::Duration;
 
+use pgmove::error::Fault as _;
+use pgmove::pg::QualifiedName;
+use pgmove::schema::rewrite::{
+    Owners, PublicSchema, Roles, TypeRename, VectorIndex, extension, legacy_schema, owners, public_schema,
+    rights, types, vector_index,
+};
 use pgmove::schema::{
-    ChildEndpoint, ChildLimits, ClientSearch, ClientTools, DumpRequest, Entry, EntryClass, SESSION_SETTINGS,
-    SchemaDump, Tolerance, compare, dump_schema, read_archive,
+    Change, ChildEndpoint, ChildLimits, ClientSearch, ClientTools, Difference, DumpError, DumpRequest, Entry,
+    EntryClass, SESSION_SETTINGS, SchemaDump, Section, Tolerance, compare, dump_schema, read_archive,
 };
 use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
+const LEGACY: &str = include_str!("fixtures/schema/legacy.sql");
 const NASTY: &str = include_str!("fixtures/schema/nasty.sql");
 
 fn setting(name: &str) -> String {
@@ -53,6 +60,27 @@ async fn dump(tools: &ClientTools, keywords: &str, snapshot: Option<&str>, archi
         .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
 }
 
+async fn major(client: &Client) -> i32 {
+    let query = "SELECT current_setting('server_version_num')::int / 10000";
+    client.query_one(query, &[]).await.expect("a version").get(0)
+}
+
+/// The sections are pg_restore's own, but for rights and for what describes other entries.
+fn check_sections(tools: &ClientTools, dumped: &SchemaDump) {
+    for (name, section) in [("pre-data", Section::PreData), ("post-data", Section::PostData)] {
+        let output = std::process::Command::new(&tools.pg_restore)
+            .args(["--list", "--section", name])
+            .arg(&dumped.archive)
+            .output()
+            .expect("pg_restore runs");
+        let list = String::from_utf8(output.stdout).expect("UTF-8");
+        let ids: Vec<u32> = list.lines().filter_map(|line| line.split_once("; ")?.0.parse().ok()).collect();
+        for entry in dumped.entries.iter().filter(|entry| ids.contains(&entry.id)) {
+            assert!(entry.section == section || entry.class == EntryClass::ACL, "{}", entry.object());
+        }
+    }
+}
+
 async fn apply(client: &Client, entries: &[Entry]) {
     for (name, value) in SESSION_SETTINGS {
         client.execute("SELECT set_config($1, $2, false)", &[&name, &value]).await.expect("a setting");
@@ -85,6 +113,7 @@ async fn a_hard_schema_comes_out_equal() {
     source.batch_execute("ROLLBACK").await.expect("ended");
     println!("{} entries, warnings {:?}", dumped.entries.len(), dumped.warnings);
 
+    check_sections(&tools, &dumped);
     let limits = ChildLimits { stall: Duration::from_secs(60), cancel: CancellationToken::new() };
     let again = read_archive(&tools, &archive, &limits).await.expect("the archive is read again");
     assert_eq!(again.entries, dumped.entries);
@@ -103,6 +132,7 @@ async fn a_hard_schema_comes_out_equal() {
         let rows = client.query(relations, &[]).await.expect("the catalog");
         rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
     };
+    let majors = (major(&source).await, major(&target).await);
     let (ours, theirs) = (names(&source).await, names(&target).await);
     assert_eq!(ours, theirs);
 
@@ -128,11 +158,146 @@ async fn a_hard_schema_comes_out_equal() {
     }
 
     let moved = dump(&tools, &target_keywords, None, &scratch.path().join("target.dump")).await;
-    let tolerances = [Tolerance::InheritedColumnOrder, Tolerance::NotNullName];
+    let tolerances = [Tolerance::InheritedColumnOrder, Tolerance::NotNullName, Tolerance::MaintainRight];
     let result = compare(&dumped.entries, &moved.entries, &tolerances);
     println!("{} equal, tolerated {:#?}", result.equal, result.tolerated);
-    assert!(result.is_equal(), "{result:#?}");
+    let is_excused = |difference: &Difference| difference.is_query && majors.0 < 16 && majors.1 >= 16;
+    assert!(result.different.iter().all(is_excused), "{result:#?}");
+    assert!(result.only_in_source.is_empty() && result.only_in_target.is_empty(), "{result:#?}");
     drop((source, target));
     drop_subscriptions(&source_server, "pgmove_schema_source").await;
     drop_subscriptions(&target_server, "pgmove_schema_target").await;
+}
+
+/// All rewrites, as a plan would apply them.
+fn rewrite(entries: &mut [Entry], roles: &Roles) -> Vec<Change> {
+    let renames = [TypeRename {
+        from: QualifiedName::new("vectors", "vector"),
+        to: QualifiedName::new("public", "vector"),
+        storage: "EXTERNAL".to_owned(),
+    }];
+    let index = VectorIndex {
+        access_method: "hnsw".to_owned(),
+        operator_class: "public.vector_cosine_ops".to_owned(),
+        options: Some("ef_construction = 300, m = 16".to_owned()),
+    };
+    let mut changes = Vec::new();
+    for entry in entries {
+        changes.extend(legacy_schema(entry, "vectors"));
+        changes.extend(extension(entry));
+        changes.extend(public_schema(entry, PublicSchema::Owned));
+        changes.extend(owners(entry, roles));
+        changes.extend(rights(entry, roles));
+        changes.extend(types(entry, &renames));
+        if entry.class == EntryClass::INDEX && entry.tag == "clip_index" {
+            changes.extend(vector_index(entry, &index));
+        }
+    }
+    changes
+}
+
+/// The target must offer the extension `vector`.
+#[tokio::test]
+#[ignore = "needs servers, see the head of this file"]
+async fn a_legacy_schema_is_rewritten_for_an_ordinary_owner() {
+    let (source_server, target_server) = (setting("PGMOVE_TEST_SOURCE"), setting("PGMOVE_TEST_TARGET"));
+    let search = ClientSearch { directory: Some(setting("PGMOVE_TEST_BIN").into()), ..Default::default() };
+    let tools = ClientTools::find(&search, 14).await.expect("client tools");
+    let scratch = tempfile::tempdir().expect("a directory");
+
+    let source_keywords = database(&source_server, "pgmove_schema_legacy").await;
+    connect(&source_keywords).await.batch_execute(LEGACY).await.expect("the fixture loads");
+    let mut dumped = dump(&tools, &source_keywords, None, &scratch.path().join("source.dump")).await;
+    // The stand-in's type is no extension's member, so it is in the dump.
+    dumped.entries.retain(|entry| !(entry.class == EntryClass::TYPE && entry.tag == "vector"));
+
+    let target_keywords = database(&target_server, "pgmove_schema_new").await;
+    let admin = connect(&target_keywords).await;
+    for statement in [
+        "CREATE ROLE new_owner LOGIN",
+        "CREATE ROLE legacy_reader",
+        "ALTER DATABASE pgmove_schema_new OWNER TO new_owner",
+        "CREATE EXTENSION vector WITH SCHEMA public",
+    ] {
+        let _ = admin.batch_execute(statement).await;
+    }
+    let roles = Roles {
+        owners: Owners::All("new_owner".to_owned()),
+        existing: ["new_owner", "legacy_reader"].map(String::from).into(),
+        may_impersonate: false,
+    };
+    let changes = rewrite(&mut dumped.entries, &roles);
+    for change in &changes {
+        println!(
+            "{:?} {}: {} => {:?} ({})",
+            change.rewrite, change.object, change.before, change.after, change.reason
+        );
+    }
+    // pgvector's type has a dimension for an index; the stand-in's has none.
+    for entry in &mut dumped.entries {
+        for statement in &mut entry.statements {
+            *statement =
+                statement.replace("\"public\".\"vector\" NOT NULL", "\"public\".\"vector\"(3) NOT NULL");
+        }
+    }
+    let owner = connect(&target_keywords.replace("user=postgres", "user=new_owner")).await;
+    apply(&owner, &dumped.entries).await;
+
+    let mut moved = dump(&tools, &target_keywords, None, &scratch.path().join("target.dump")).await;
+    // The target's dump has extensions and schema public too; everything else must come out as it was planned.
+    for entry in &mut moved.entries {
+        extension(entry);
+        public_schema(entry, PublicSchema::Owned);
+    }
+    let tolerances = [Tolerance::InheritedColumnOrder, Tolerance::NotNullName, Tolerance::MaintainRight];
+    let result = compare(&dumped.entries, &moved.entries, &tolerances);
+    println!("{result:#?}");
+    assert!(result.is_equal());
+}
+
+#[tokio::test]
+#[ignore = "needs servers, see the head of this file"]
+async fn what_pg_dump_says_is_in_the_error() {
+    let server = setting("PGMOVE_TEST_SOURCE");
+    let search = ClientSearch { directory: Some(setting("PGMOVE_TEST_BIN").into()), ..Default::default() };
+    let tools = ClientTools::find(&search, 14).await.expect("client tools");
+    let scratch = tempfile::tempdir().expect("a directory");
+    let limits = ChildLimits { stall: Duration::from_secs(60), cancel: CancellationToken::new() };
+    for (keywords, snapshot, expected) in [
+        (format!("{server} dbname=postgres"), Some("00000003-0000001B-1"), "snapshot"),
+        (format!("{server} dbname=no_such_database"), None, "database \"no_such_database\" does not exist"),
+    ] {
+        let endpoint = ChildEndpoint {
+            dbname_keywords: keywords,
+            passfile_line: Some("h:1:d:u:secret".to_owned().into()),
+        };
+        let archive = scratch.path().join(expected.len().to_string());
+        let request =
+            DumpRequest { tools: &tools, endpoint: &endpoint, snapshot, archive: &archive, limits: &limits };
+        let error = dump_schema(&request).await.expect_err("it is refused");
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        println!("{error}: {cause} ({:?})", error.hint());
+        assert!(cause.contains(expected), "{cause}");
+        let again = dump_schema(&request).await.expect_err("the file exists");
+        assert!(matches!(again, DumpError::Archive { .. }), "{again}");
+    }
+    let cancelled = ChildLimits { stall: Duration::from_secs(60), cancel: CancellationToken::new() };
+    cancelled.cancel.cancel();
+    let endpoint =
+        ChildEndpoint { dbname_keywords: format!("{server} dbname=postgres"), passfile_line: None };
+    let archive = scratch.path().join("cancelled");
+    let request = DumpRequest {
+        tools: &tools,
+        endpoint: &endpoint,
+        snapshot: None,
+        archive: &archive,
+        limits: &cancelled,
+    };
+    let error = dump_schema(&request).await.expect_err("it is cancelled");
+    assert!(matches!(error, DumpError::Child(pgmove::schema::ChildError::Cancelled { .. })), "{error}");
+    assert!(
+        !std::fs::read_dir(scratch.path())
+            .expect("listed")
+            .any(|file| { file.expect("a file").file_name().to_string_lossy().starts_with("passfile") })
+    );
 }

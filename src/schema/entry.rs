@@ -210,6 +210,15 @@ impl Entry {
         self.statements.first().and_then(|statement| statement::relation(statement))
     }
 
+    /// Whether a statement holds a whole query, which servers of two majors write differently though it is the
+    /// same (16 leaves out a qualification that 15 writes): views, rules, SQL-standard routine bodies.
+    pub fn holds_query(&self) -> bool {
+        [EntryClass::VIEW, EntryClass::MATERIALIZED_VIEW, EntryClass::RULE].contains(&self.class)
+            || self.statements.iter().filter_map(|text| significant_tokens(text).ok()).any(|tokens| {
+                tokens.windows(2).any(|pair| pair[0].is_word("BEGIN") && pair[1].is_word("ATOMIC"))
+            })
+    }
+
     /// Whether an identifier `schema` with a dot after it stands anywhere outside strings.
     pub fn mentions_schema(&self, schema: &str) -> bool {
         self.statements.iter().filter_map(|text| significant_tokens(text).ok()).any(|tokens| {

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, EntryClass};
-use super::lexer::{Token, significant_tokens};
-use super::statement::Cursor;
+use super::lexer::{Token, TokenKind, significant_tokens};
+use super::statement::{Cursor, top_level};
+use crate::pg::{display_identifier, quote_literal};
 
 /// What an entry is found by on the other side.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub enum Tolerance {
     InheritedColumnOrder,
     /// The name of a NOT NULL constraint: servers before 18 have none, 18 gives one that a dump may show.
     NotNullName,
+    /// The right `MAINTAIN` on tables: servers before 17 have none, 17 and later give it to owners.
+    MaintainRight,
 }
 
 /// An entry that both sides have, in different words.
@@ -44,6 +47,9 @@ pub struct Difference {
     pub source: String,
     /// The target's statements, joined.
     pub target: String,
+    /// Whether it holds a query ([`Entry::holds_query`]): between two majors the texts prove nothing, until
+    /// one server has written both.
+    pub is_query: bool,
 }
 
 /// A difference that a tolerance explains.
@@ -97,7 +103,12 @@ pub fn compare(source: &[Entry], target: &[Entry], tolerances: &[Tolerance]) -> 
         });
         let pairs = ours.len().min(theirs.len());
         for (entry, other) in ours.drain(..pairs).zip(theirs.drain(..pairs)) {
-            let difference = Difference { key: key.clone(), source: shown(entry), target: shown(other) };
+            let difference = Difference {
+                key: key.clone(),
+                source: shown(entry),
+                target: shown(other),
+                is_query: entry.holds_query(),
+            };
             match explain(entry, other, tolerances) {
                 Some(tolerances) => result.tolerated.push(Tolerated { tolerances, difference }),
                 None => result.different.push(difference),
@@ -143,12 +154,99 @@ fn normal_statement(text: &str, tolerances: &[Tolerance]) -> Statement {
     if tolerances.contains(&Tolerance::NotNullName) {
         drop_not_null_names(&mut tokens);
     }
+    if tolerances.contains(&Tolerance::MaintainRight) {
+        if let Some(statement) = without_maintain(&tokens) {
+            return statement;
+        }
+    }
     if tolerances.contains(&Tolerance::InheritedColumnOrder) {
         if let Some(sorted) = with_sorted_columns(&tokens) {
             return sorted;
         }
     }
-    tokens.iter().map(|token| token.text.to_owned()).collect()
+    let is_index = tokens.first().is_some_and(|first| first.is_word("CREATE"))
+        && tokens.iter().take(3).any(|token| token.is_word("INDEX"));
+    if is_index { with_quoted_options(&tokens) } else { words(&tokens) }
+}
+
+/// The tokens' texts, names without quotes they do not need: rewrites quote every name, pg_dump only some. `true`
+/// and `false` are what a lower-case word in a dump can be besides a name.
+fn words(tokens: &[Token<'_>]) -> Statement {
+    tokens.iter().map(|token| word(token)).collect()
+}
+
+fn word(token: &Token<'_>) -> String {
+    match token.identifier() {
+        Some(name) if token.kind == TokenKind::QuotedIdentifier && name != "true" && name != "false" => {
+            display_identifier(&name)
+        }
+        _ => token.text.to_owned(),
+    }
+}
+
+/// An index's options as the server writes them, `m='16'`, where a rewrite has `m = 16` or `$$...$$`.
+fn with_quoted_options(tokens: &[Token<'_>]) -> Statement {
+    let with = top_level(tokens).into_iter().find(|at| tokens[*at].is_word("WITH"));
+    let mut statement = words(tokens);
+    let mut cursor = Cursor { tokens, at: with.map_or(tokens.len(), |at| at + 1) };
+    let start = cursor.at;
+    if cursor.parenthesised().is_some() {
+        for at in start + 1..cursor.at {
+            if tokens[at - 1].is_symbol("=") {
+                statement[at] = quote_literal(&constant(&tokens[at]));
+            }
+        }
+    }
+    statement
+}
+
+/// The value of a constant. Escapes are only read where a dump or a rewrite writes them: a doubled backslash.
+fn constant(token: &Token<'_>) -> String {
+    let text = token.text;
+    if token.kind != TokenKind::String {
+        return text.to_owned();
+    }
+    if text.starts_with('$') {
+        let tag = text[1..].find('$').map_or(0, |end| end + 2);
+        return text[tag..text.len() - tag].to_owned();
+    }
+    let (quoted, has_escapes) = match text.strip_prefix(['E', 'e']) {
+        Some(quoted) => (quoted, true),
+        None => (text, false),
+    };
+    let inner = quoted.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or(quoted);
+    let value = inner.replace("''", "'");
+    if has_escapes { value.replace("\\\\", "\\") } else { value }
+}
+
+/// A grant on tables with its rights sorted, `MAINTAIN` left out, and all others called `ALL`; `None` for other
+/// statements and rights on columns.
+fn without_maintain(tokens: &[Token<'_>]) -> Option<Statement> {
+    const OTHERS: [&str; 7] = ["DELETE", "INSERT", "REFERENCES", "SELECT", "TRIGGER", "TRUNCATE", "UPDATE"];
+    let is_grant = |token: &Token<'_>| token.is_word("GRANT") || token.is_word("REVOKE");
+    let start = tokens.iter().position(is_grant)? + 1;
+    let end = start + tokens[start..].iter().position(|token| token.is_word("ON"))?;
+    let kind = tokens.get(end + 1)?;
+    if !kind.is_word("TABLE") && !kind.is_word("TABLES") {
+        return None;
+    }
+    let listed = &tokens[start..end];
+    if listed.iter().any(|token| token.is_symbol("(") || token.is_word("OPTION")) {
+        return None;
+    }
+    let mut rights: Vec<&str> = listed
+        .iter()
+        .filter(|token| token.kind == TokenKind::Word && !token.is_word("MAINTAIN"))
+        .map(|token| token.text)
+        .collect();
+    rights.sort_unstable();
+    if rights == OTHERS {
+        rights = vec!["ALL"];
+    }
+    let mut statement = words(&tokens[..start]);
+    statement.extend(rights.iter().map(ToString::to_string));
+    statement.extend(words(&tokens[end..]));
+    Some(statement)
 }
 
 /// Grants do not depend on their order, which is that of an array in the catalog; but revoking comes first, and
@@ -194,13 +292,12 @@ fn with_sorted_columns(tokens: &[Token<'_>]) -> Option<Statement> {
     let columns = cursor.parenthesised()?;
     let close = cursor.at;
     cursor.word("INHERITS")?;
-    let text = |tokens: &[Token<'_>]| -> Statement { tokens.iter().map(|t| t.text.to_owned()).collect() };
     let mut parts: Vec<Statement> =
-        columns.split(|depth, token| depth == 0 && token.is_symbol(",")).into_iter().map(text).collect();
+        columns.split(|depth, token| depth == 0 && token.is_symbol(",")).into_iter().map(words).collect();
     parts.sort();
-    let mut sorted = text(&tokens[..=open]);
+    let mut sorted = words(&tokens[..=open]);
     sorted.extend(parts.join(&",".to_owned()));
-    sorted.extend(text(&tokens[close - 1..]));
+    sorted.extend(words(&tokens[close - 1..]));
     Some(sorted)
 }
 
@@ -283,6 +380,48 @@ mod tests {
         assert!(compare(&one, &acl(&[set, by_other, reset, by_owner]), &[]).is_equal());
         assert!(!compare(&one, &acl(&[set, by_owner, by_other, reset]), &[]).is_equal());
         assert!(!compare(&one, &acl(&[by_owner, by_other]), &[]).is_equal());
+    }
+
+    #[test]
+    fn names_and_options_are_equal_however_they_are_quoted() {
+        for (source, target, is_equal) in [
+            ("ALTER TABLE app.t OWNER TO \"me\"", "ALTER TABLE app.t OWNER TO me", true),
+            ("ALTER TABLE app.t OWNER TO \"Me\"", "ALTER TABLE app.t OWNER TO me", false),
+            ("CREATE VIEW app.v AS SELECT \"true\"", "CREATE VIEW app.v AS SELECT true", false),
+            (
+                "CREATE INDEX \"i\" ON \"app\".\"t\" USING hnsw (a app.ops) WITH (m = 16, o = $$x = '1'\n$$)",
+                "CREATE INDEX i ON app.t USING hnsw (a app.ops) WITH (m='16', o='x = ''1''\n')",
+                true,
+            ),
+            (
+                "CREATE INDEX i ON app.t USING hnsw (a) WITH (m='16')",
+                "CREATE INDEX i ON app.t USING hnsw (a) WITH (m='17')",
+                false,
+            ),
+        ] {
+            let result = compare(&[table("t", source)], &[table("t", target)], &[]);
+            assert_eq!(result.is_equal(), is_equal, "{source}");
+        }
+        let [quoted, escaped] = [r"$a$x\'y$a$", r"E'x\\\\''y'"]
+            .map(|text| constant(&significant_tokens(text).expect("a constant")[0]));
+        assert_eq!(quoted, r"x\'y");
+        assert_eq!(escaped, r"x\\'y");
+    }
+
+    #[test]
+    fn the_newer_right_on_tables_is_tolerated_by_name() {
+        let acl = |statements: &[&str]| [entry(EntryClass::ACL, "TABLE t", statements)];
+        let old = acl(&[
+            "REVOKE SELECT,INSERT,REFERENCES,DELETE,TRIGGER,TRUNCATE,UPDATE ON TABLE app.t FROM me",
+            "GRANT SELECT,INSERT ON TABLE app.t TO me",
+        ]);
+        let new =
+            acl(&["REVOKE ALL ON TABLE app.t FROM me", "GRANT SELECT,INSERT,MAINTAIN ON TABLE app.t TO me"]);
+        assert!(!compare(&old, &new, &[]).is_equal());
+        let result = compare(&old, &new, &[Tolerance::MaintainRight]);
+        assert_eq!(result.tolerated[0].tolerances, [Tolerance::MaintainRight]);
+        let less = acl(&["REVOKE ALL ON TABLE app.t FROM me", "GRANT SELECT ON TABLE app.t TO me"]);
+        assert!(!compare(&old, &less, &[Tolerance::MaintainRight]).is_equal());
     }
 
     #[test]

@@ -158,22 +158,39 @@ fn renames() -> [TypeRename; 2] {
     [("vector", "vector"), ("vecf16", "halfvec")].map(|(from, to)| TypeRename {
         from: QualifiedName::new("vectors", from),
         to: QualifiedName::new("public", to),
+        storage: "EXTERNAL".to_owned(),
     })
 }
 
 #[test]
 fn types_are_renamed_outside_strings_only() {
     let table = "CREATE TABLE app.t (\n    a vectors.vector(512) NOT NULL,\n    \"vectors.vector\" text DEFAULT 'vectors.vector',\n    b \"vectors\".\"vecf16\"[] DEFAULT NULL::vectors.vecf16[]\n)";
-    let storage = "ALTER TABLE ONLY app.t ALTER COLUMN a SET STORAGE EXTERNAL";
-    let mut one = entry(EntryClass::TABLE, "t", &[table, storage]);
+    let storage = "ALTER TABLE ONLY app.t ALTER COLUMN a SET STORAGE PLAIN";
+    let own = "ALTER TABLE ONLY app.t ALTER COLUMN b SET STORAGE EXTERNAL";
+    let other = "ALTER TABLE ONLY app.t ALTER COLUMN \"vectors.vector\" SET STORAGE EXTERNAL";
+    let mut one = entry(EntryClass::TABLE, "t", &[table, storage, own, other]);
     let changes = types(&mut one, &renames());
-    assert_eq!(changes.len(), 1);
+    assert_eq!(changes.len(), 2);
     assert_eq!(
         one.statements[0],
         "CREATE TABLE app.t (\n    a \"public\".\"vector\"(512) NOT NULL,\n    \"vectors.vector\" text DEFAULT 'vectors.vector',\n    b \"public\".\"halfvec\"[] DEFAULT NULL::\"public\".\"halfvec\"[]\n)"
     );
-    assert_eq!(one.statements[1], storage);
+    assert_eq!(one.statements[1..], [storage, other], "what is the type's own is left out");
     assert!(!one.mentions_schema("vectors"));
+}
+
+#[test]
+fn tags_of_routines_follow_their_types() {
+    for (class, tag, expected) in [
+        (EntryClass::FUNCTION, "f(vectors.vector, text)", "f(public.vector, text)"),
+        (EntryClass::COMMENT, "FUNCTION f(x vectors.vector)", "FUNCTION f(x public.vector)"),
+        (EntryClass::COMMENT, "TABLE f(vectors.vector)", "TABLE f(vectors.vector)"),
+        (EntryClass::TABLE, "f(vectors.vector)", "f(vectors.vector)"),
+    ] {
+        let mut one = entry(class, tag, &[]);
+        types(&mut one, &renames());
+        assert_eq!(one.tag, expected);
+    }
 }
 
 #[test]
