@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pgmove::error::Fault as _;
+use pgmove::error::{Fault as _, Side};
 use pgmove::pg::QualifiedName;
 use pgmove::schema::rewrite::{
     Owners, PublicSchema, Roles, TypeRename, VectorIndex, extension, legacy_schema, owners, public_schema,
@@ -54,7 +54,8 @@ async fn drop_subscriptions(server: &str, name: &str) {
 async fn dump(tools: &ClientTools, keywords: &str, snapshot: Option<&str>, archive: &Path) -> SchemaDump {
     let limits = ChildLimits { stall: Duration::from_secs(60), cancel: CancellationToken::new() };
     let endpoint = ChildEndpoint { dbname_keywords: keywords.to_owned(), passfile_line: None };
-    let request = DumpRequest { tools, endpoint: &endpoint, snapshot, archive, limits: &limits };
+    let request =
+        DumpRequest { side: Side::Source, tools, endpoint: &endpoint, snapshot, archive, limits: &limits };
     dump_schema(&request)
         .await
         .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
@@ -227,12 +228,7 @@ async fn a_legacy_schema_is_rewritten_for_an_ordinary_owner() {
         may_impersonate: false,
     };
     let changes = rewrite(&mut dumped.entries, &roles);
-    for change in &changes {
-        println!(
-            "{:?} {}: {} => {:?} ({})",
-            change.rewrite, change.object, change.before, change.after, change.reason
-        );
-    }
+    assert!(changes.len() > 20, "{changes:#?}");
     // pgvector's type has a dimension for an index; the stand-in's has none.
     for entry in &mut dumped.entries {
         for statement in &mut entry.statements {
@@ -272,8 +268,14 @@ async fn what_pg_dump_says_is_in_the_error() {
             passfile_line: Some("h:1:d:u:secret".to_owned().into()),
         };
         let archive = scratch.path().join(expected.len().to_string());
-        let request =
-            DumpRequest { tools: &tools, endpoint: &endpoint, snapshot, archive: &archive, limits: &limits };
+        let request = DumpRequest {
+            side: Side::Source,
+            tools: &tools,
+            endpoint: &endpoint,
+            snapshot,
+            archive: &archive,
+            limits: &limits,
+        };
         let error = dump_schema(&request).await.expect_err("it is refused");
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         println!("{error}: {cause} ({:?})", error.hint());
@@ -281,12 +283,32 @@ async fn what_pg_dump_says_is_in_the_error() {
         let again = dump_schema(&request).await.expect_err("the file exists");
         assert!(matches!(again, DumpError::Archive { .. }), "{again}");
     }
+    // A table that another session holds is named before the silence ends the dump.
+    let holder_keywords = database(&server, "pgmove_schema_locked").await;
+    let holder = connect(&holder_keywords).await;
+    holder.batch_execute("CREATE TABLE held ()").await.expect("created");
+    holder.batch_execute("BEGIN; LOCK TABLE held").await.expect("locked");
+    let impatient = ChildLimits { stall: Duration::from_secs(2), cancel: CancellationToken::new() };
+    let endpoint = ChildEndpoint { dbname_keywords: holder_keywords, passfile_line: None };
+    let archive = scratch.path().join("locked");
+    let request = DumpRequest {
+        side: Side::Source,
+        tools: &tools,
+        endpoint: &endpoint,
+        snapshot: None,
+        archive: &archive,
+        limits: &impatient,
+    };
+    let error = dump_schema(&request).await.expect_err("it is locked");
+    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(cause.contains("LOCK TABLE public.held"), "{cause}");
     let cancelled = ChildLimits { stall: Duration::from_secs(60), cancel: CancellationToken::new() };
     cancelled.cancel.cancel();
     let endpoint =
         ChildEndpoint { dbname_keywords: format!("{server} dbname=postgres"), passfile_line: None };
     let archive = scratch.path().join("cancelled");
     let request = DumpRequest {
+        side: Side::Source,
         tools: &tools,
         endpoint: &endpoint,
         snapshot: None,
@@ -294,7 +316,10 @@ async fn what_pg_dump_says_is_in_the_error() {
         limits: &cancelled,
     };
     let error = dump_schema(&request).await.expect_err("it is cancelled");
-    assert!(matches!(error, DumpError::Child(pgmove::schema::ChildError::Cancelled { .. })), "{error}");
+    assert!(
+        matches!(error, DumpError::Dump { cause: pgmove::schema::ChildError::Cancelled { .. }, .. }),
+        "{error}"
+    );
     assert!(
         !std::fs::read_dir(scratch.path())
             .expect("listed")

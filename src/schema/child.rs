@@ -98,10 +98,7 @@ pub enum ChildError {
 
 impl Fault for ChildError {
     fn class(&self) -> Class {
-        match self {
-            ChildError::Failed { .. } | ChildError::Stalled { .. } => Class::Source,
-            _ => Class::Environment,
-        }
+        Class::Environment
     }
 
     fn is_retryable(&self) -> bool {

@@ -14,11 +14,13 @@ use super::child::{ChildEndpoint, ChildError, ChildLimits, own_warnings, run};
 use super::client::ClientTools;
 use super::entry::Entry;
 use super::script::{self, ScriptError};
-use crate::error::{Class, Fault};
+use crate::error::{Class, Fault, Side};
 
 /// What to dump.
 #[derive(Debug, Clone)]
 pub struct DumpRequest<'a> {
+    /// Which of the two databases it is, for the errors.
+    pub side: Side,
     /// The client tools.
     pub tools: &'a ClientTools,
     /// The server and database.
@@ -27,7 +29,8 @@ pub struct DumpRequest<'a> {
     pub snapshot: Option<&'a str>,
     /// The archive's path; the file must not exist.
     pub archive: &'a Path,
-    /// When to give up. A table whose lock is not granted within the stall limit ends the dump, too.
+    /// When to give up. A table whose lock is not granted within half of the stall limit ends
+    /// the dump, too.
     pub limits: &'a ChildLimits,
 }
 
@@ -54,9 +57,24 @@ pub enum DumpError {
         #[source]
         cause: std::io::Error,
     },
-    /// `pg_dump` or `pg_restore` failed.
-    #[error("could not read the schema")]
-    Child(#[from] ChildError),
+    /// `pg_dump` failed.
+    #[error("could not dump the schema of the {side}")]
+    Dump {
+        /// The server it was reading.
+        side: Side,
+        /// What it said.
+        #[source]
+        cause: ChildError,
+    },
+    /// `pg_restore` failed.
+    #[error("could not read the schema's archive {path}")]
+    Restore {
+        /// The archive.
+        path: String,
+        /// What it said.
+        #[source]
+        cause: ChildError,
+    },
     /// A name or text in the schema is not valid in UTF-8, as can be in a database of encoding `SQL_ASCII`.
     #[error("the schema's script is not valid UTF-8 near `{near}`")]
     Encoding {
@@ -72,20 +90,23 @@ impl Fault for DumpError {
     fn class(&self) -> Class {
         match self {
             DumpError::Archive { .. } => Class::Environment,
-            DumpError::Child(error) => error.class(),
+            DumpError::Dump { side, cause: ChildError::Failed { .. } | ChildError::Stalled { .. } } => {
+                side.class()
+            }
+            DumpError::Dump { cause, .. } | DumpError::Restore { cause, .. } => cause.class(),
             DumpError::Encoding { .. } => Class::Source,
             DumpError::Script(error) => error.class(),
         }
     }
 
     fn is_retryable(&self) -> bool {
-        matches!(self, DumpError::Child(error) if error.is_retryable())
+        matches!(self, DumpError::Dump { cause, .. } if cause.is_retryable())
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             DumpError::Archive { .. } => Some("name a run directory that is writable and new".to_owned()),
-            DumpError::Child(error) => error.hint(),
+            DumpError::Dump { cause, .. } | DumpError::Restore { cause, .. } => cause.hint(),
             DumpError::Encoding { .. } => {
                 Some("rename the object or correct its comment or body on the source".to_owned())
             }
@@ -111,7 +132,8 @@ pub async fn dump_schema(request: &DumpRequest<'_>) -> Result<SchemaDump, DumpEr
         Some((request.endpoint, scratch)),
         request.limits,
     )
-    .await?;
+    .await
+    .map_err(|cause| DumpError::Dump { side: request.side, cause })?;
     let entries = entries_of(request.tools, archive, request.limits).await?;
     Ok(SchemaDump { entries, warnings: own_warnings(&output.stderr), archive: archive.to_owned() })
 }
@@ -146,7 +168,8 @@ fn dump_arguments(request: &DumpRequest<'_>) -> Vec<OsString> {
     if let Some(snapshot) = request.snapshot {
         arguments.push(format!("--snapshot={snapshot}").into());
     }
-    arguments.push(format!("--lock-wait-timeout={}", request.limits.stall.as_millis()).into());
+    // Half of it, so that pg_dump can say which table it waited for before it is stopped for its silence.
+    arguments.push(format!("--lock-wait-timeout={}", request.limits.stall.as_millis() / 2).into());
     arguments.push(with_path("--file=", request.archive));
     arguments
 }
@@ -168,7 +191,9 @@ async fn entries_of(
         // A path never looks like an option.
         arguments.push("--".into());
         arguments.push(archive.into());
-        let output = run(&tools.pg_restore, &arguments, None, limits).await?;
+        let output = run(&tools.pg_restore, &arguments, None, limits)
+            .await
+            .map_err(|cause| DumpError::Restore { path: archive.display().to_string(), cause })?;
         text(output.stdout)
     };
     let script = restore(&["--file=-", "--verbose"]).await?;
