@@ -1,4 +1,4 @@
-//! A hard schema goes through pg_dump, the entries and a session, and comes out equal.
+//! A hard schema goes through `pg_dump`, the entries and a session, and comes out equal.
 //!
 //! Needs two servers of one or two majors and is run by hand:
 //! `PGMOVE_TEST_BIN=<client tools> PGMOVE_TEST_SOURCE=<keywords> PGMOVE_TEST_TARGET=<keywords> cargo test --test schema -- --ignored`
@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 const LEGACY: &str = include_str!("fixtures/schema/legacy.sql");
 const NASTY: &str = include_str!("fixtures/schema/nasty.sql");
+const NASTY_15: &str = include_str!("fixtures/schema/nasty_15.sql");
+const NASTY_18: &str = include_str!("fixtures/schema/nasty_18.sql");
 
 fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} must be set"))
@@ -66,7 +68,7 @@ async fn major(client: &Client) -> i32 {
     client.query_one(query, &[]).await.expect("a version").get(0)
 }
 
-/// The sections are pg_restore's own, but for rights and for what describes other entries.
+/// The sections are `pg_restore`'s own, but for rights and for what describes other entries.
 fn check_sections(tools: &ClientTools, dumped: &SchemaDump) {
     for (name, section) in [("pre-data", Section::PreData), ("post-data", Section::PostData)] {
         let output = std::process::Command::new(&tools.pg_restore)
@@ -106,6 +108,11 @@ async fn a_hard_schema_comes_out_equal() {
     let source_keywords = database(&source_server, "pgmove_schema_source").await;
     let source = connect(&source_keywords).await;
     source.batch_execute(NASTY).await.expect("the fixture loads");
+    for (oldest, more) in [(15, NASTY_15), (18, NASTY_18)] {
+        if major(&source).await >= oldest {
+            source.batch_execute(more).await.expect("the newer fixture loads");
+        }
+    }
     source.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.expect("begun");
     let row = source.query_one("SELECT pg_export_snapshot()", &[]).await.expect("a snapshot");
     let snapshot: String = row.get(0);

@@ -122,12 +122,9 @@ impl Fault for ChildError {
 #[derive(Debug)]
 pub(super) struct ChildOutput {
     pub(super) stdout: Vec<u8>,
-    /// The end of its messages.
+    /// Its messages, all of them: a warning can be anywhere among the notes of `--verbose`.
     pub(super) stderr: String,
 }
-
-/// So many bytes of a child's messages are kept; `--verbose` writes a line for each object.
-const KEPT_MESSAGES: usize = 64 * 1024;
 
 /// Runs a program to its end. A connection is an endpoint and a directory for the password file.
 pub(super) async fn run(
@@ -156,10 +153,7 @@ pub(super) async fn run(
     let ended = {
         let alive = Alive(AtomicU64::new(0));
         let work = async {
-            let read = tokio::try_join!(
-                alive.read(stdout, &mut output, usize::MAX),
-                alive.read(stderr, &mut messages, KEPT_MESSAGES),
-            );
+            let read = tokio::try_join!(alive.read(stdout, &mut output), alive.read(stderr, &mut messages),);
             read?;
             child.wait().await
         };
@@ -190,13 +184,8 @@ pub(super) async fn run(
 struct Alive(AtomicU64);
 
 impl Alive {
-    /// Reads to the end and keeps the last `kept` bytes, or somewhat more.
-    async fn read(
-        &self,
-        stream: Option<impl AsyncRead + Unpin>,
-        into: &mut Vec<u8>,
-        kept: usize,
-    ) -> std::io::Result<()> {
+    /// Reads to the end.
+    async fn read(&self, stream: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::io::Result<()> {
         let Some(mut stream) = stream else { return Ok(()) };
         loop {
             let count = stream.read_buf(into).await?;
@@ -204,9 +193,6 @@ impl Alive {
                 return Ok(());
             }
             self.0.fetch_add(count as u64, Ordering::Relaxed);
-            if into.len() / 2 > kept {
-                into.drain(..into.len() - kept);
-            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Finding `pg_dump` and `pg_restore`.
 //!
 //! Takes directories (the library reads no environment: the caller hands in `PATH`); gives absolute paths and
-//! their version. The rule: the client's major version is at least that of both servers, since pg_dump refuses
+//! their version. The rule: the client's major version is at least that of both servers, since `pg_dump` refuses
 //! newer servers; of several that will do the oldest is taken, since a newer one may write what an older
 //! target does not know. When none will do, the error names what was found where, and what to install.
 
@@ -133,12 +133,11 @@ impl ClientTools {
         for directory in &directories {
             match ClientTools::probe(directory).await {
                 Ok(Some(tools)) => found.push(tools),
-                Ok(None) => {}
                 Err(cause) if search.directory.is_some() => {
                     return Err(ClientError::Unusable { directory: directory.display().to_string(), cause });
                 }
                 // A broken installation beside a good one is no reason to stop.
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
         }
         choose(found, needed, &directories)

@@ -1,6 +1,6 @@
 //! The schema of a database as entries: `pg_dump` into an archive, `pg_restore` from it into a script.
 //!
-//! Takes an endpoint, a snapshot and a directory; gives the entries and pg_dump's warnings, and leaves the
+//! Takes an endpoint, a snapshot and a directory; gives the entries and `pg_dump`'s warnings, and leaves the
 //! archive (mode 0600) in the directory. Owners, rights and security labels are in it: what the target cannot
 //! take is rewritten by name, not left out. Rows, large objects and statistics are not.
 //!
@@ -25,7 +25,7 @@ pub struct DumpRequest<'a> {
     pub tools: &'a ClientTools,
     /// The server and database.
     pub endpoint: &'a ChildEndpoint,
-    /// An exported snapshot, held open by the caller until this is done; `None` for pg_dump's own.
+    /// An exported snapshot, held open by the caller until this is done; `None` for `pg_dump`'s own.
     pub snapshot: Option<&'a str>,
     /// The archive's path; the file must not exist.
     pub archive: &'a Path,
@@ -37,11 +37,11 @@ pub struct DumpRequest<'a> {
 /// A schema, read.
 #[derive(Debug, Clone)]
 pub struct SchemaDump {
-    /// The entries, in the order in which pg_restore would apply them.
+    /// The entries, in the order in which `pg_restore` would apply them.
     pub entries: Vec<Entry>,
-    /// What pg_dump warned of: circular foreign keys, subscriptions left out for want of rights.
+    /// What `pg_dump` warned of: circular foreign keys, subscriptions left out for want of rights.
     pub warnings: Vec<String>,
-    /// The archive in pg_dump's custom format.
+    /// The archive in `pg_dump`'s custom format.
     pub archive: PathBuf,
 }
 

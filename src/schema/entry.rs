@@ -6,7 +6,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::lexer::{TokenKind, significant_tokens};
+use super::lexer::{TokenKind, mask_strings, significant_tokens};
 use super::statement;
 use crate::pg::QualifiedName;
 
@@ -27,7 +27,7 @@ pub enum Section {
 #[serde(transparent)]
 pub struct EntryClass(&'static str);
 
-/// Where a class belongs. `None`: to the section of the entry it describes (`SECTION_NONE` in pg_dump).
+/// Where a class belongs. `None`: to the section of the entry it describes (`SECTION_NONE` in `pg_dump`).
 const CLASSES: [(EntryClass, Option<Section>); 59] = {
     use Section::{Data, PostData, PreData};
     [
@@ -123,7 +123,7 @@ impl EntryClass {
 }
 
 impl EntryClass {
-    /// The class that pg_restore writes so, or `None` for one that this version does not know.
+    /// The class that `pg_restore` writes so, or `None` for one that this version does not know.
     pub fn from_name(name: &str) -> Option<Self> {
         CLASSES.iter().map(|(class, _)| *class).find(|class| class.0 == name)
     }
@@ -133,7 +133,7 @@ impl EntryClass {
         self.0
     }
 
-    /// The section of pg_dump, but for rights: these come after the rows, as in pg_restore, because an owner
+    /// The section of `pg_dump`, but for rights: these come after the rows, as in `pg_restore`, because an owner
     /// may have revoked its own. `None` for what belongs to another entry's section.
     pub(crate) fn section(self) -> Option<Section> {
         CLASSES.iter().find(|(class, _)| *class == self).and_then(|(_, section)| *section)
@@ -159,7 +159,8 @@ impl std::fmt::Display for EntryClass {
     }
 }
 
-/// One entry of the table of contents and the statements that make it.
+/// One entry of the table of contents and the statements that make it. The statements of some classes may carry
+/// passwords ([`EntryClass::may_hold_secrets`]): show [`Entry::shown_text`] instead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The dump id, unique within one dump.
@@ -171,7 +172,7 @@ pub struct Entry {
     pub class: EntryClass,
     /// The schema, where it has one. As in the dump's comment: a line break is a space.
     pub schema: Option<String>,
-    /// The name as pg_dump tags it (`touch()`, `person person_pkey`); a line break is a space. For the exact
+    /// The name as `pg_dump` tags it (`touch()`, `person person_pkey`); a line break is a space. For the exact
     /// name of a relation see [`Entry::relation`].
     pub tag: String,
     /// The owner on the source.
@@ -193,6 +194,12 @@ impl Entry {
             Some(schema) => format!("{} {schema}.{}", self.class, self.tag),
             None => format!("{} {}", self.class, self.tag),
         }
+    }
+
+    /// The statements for a person, joined; strings are masked where they may be secrets.
+    pub fn shown_text(&self) -> String {
+        let text = self.commands().join(";\n");
+        if self.class.may_hold_secrets() { mask_strings(&text) } else { text }
     }
 
     /// The statements to send, in order, each by itself; the access method first where it matters.

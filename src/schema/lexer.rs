@@ -72,7 +72,7 @@ impl<'a> Token<'a> {
         self.kind == TokenKind::Symbol && self.text == symbol
     }
 
-    /// The name that it stands for, if it can be a name. `U&"..."` is given as written: pg_dump writes none.
+    /// The name that it stands for, if it can be a name. `U&"..."` is given as written: `pg_dump` writes none.
     pub fn identifier(&self) -> Option<Cow<'a, str>> {
         match self.kind {
             TokenKind::Word if self.text.bytes().any(|b| b.is_ascii_uppercase()) => {
@@ -114,6 +114,12 @@ pub fn significant_tokens(text: &str) -> Result<Vec<Token<'_>>, LexError> {
     let mut found = tokens(text)?;
     found.retain(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Comment));
     Ok(found)
+}
+
+/// The text with all string constants masked; nothing of a text that is not whole.
+pub fn mask_strings(text: &str) -> String {
+    let found = tokens(text).unwrap_or_default();
+    found.iter().map(|token| if token.kind == TokenKind::String { "'***'" } else { token.text }).collect()
 }
 
 struct Scanner<'a> {
@@ -303,5 +309,5 @@ fn is_operator(byte: u8) -> bool {
 }
 
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count()
+    1 + text[..offset].matches('\n').count()
 }

@@ -6,7 +6,7 @@
 //! [`rewrite`] that returns each change, before and after. The statements are sent by another module, one by
 //! one, over a session with [`SESSION_SETTINGS`].
 //!
-//! Promises: the entries are those of `pg_restore --list`, in the order in which pg_restore applies them, or
+//! Promises: the entries are those of `pg_restore --list`, in the order in which `pg_restore` applies them, or
 //! there is an error; no statement is dropped without a rule that names it; secrets reach the children by
 //! passfile only. What fails here fails before anything is written to the target.
 //!

@@ -5,7 +5,7 @@
 //! same fields in another order, and only the reading that gives exactly that line counts. Comments are only
 //! looked at between statements, where names and bodies cannot put them.
 //!
-//! Promises: the same entries as the list's, in the order of pg_restore's passes; each statement belongs to one
+//! Promises: the same entries as the list's, in the order of `pg_restore`'s passes; each statement belongs to one
 //! entry, or to the preamble and is dropped by a rule here; whatever is not understood is an error that names it.
 
 use std::collections::{BTreeSet, HashMap};
@@ -16,7 +16,7 @@ use super::split::{Piece, pieces};
 use super::statement::span;
 use crate::error::{Class, Fault};
 
-/// A script that is not what pg_restore is known to write.
+/// A script that is not what `pg_restore` is known to write.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// It cannot be cut into statements.
@@ -239,7 +239,7 @@ fn setting_name(value: &Token<'_>) -> Option<String> {
 
 /// Removes the option `pg_attver` from `ALTER TABLE ... ALTER COLUMN ... SET (...)`, and the statement if nothing
 /// else is set. Servers of the minor releases of November 2026 keep the version of a column's type among its
-/// options (`ATTRIBUTE_VERSION_ATTOPTION` in `catalog/pg_attribute.h`); their own pg_dump leaves it out, older
+/// options (`ATTRIBUTE_VERSION_ATTOPTION` in `catalog/pg_attribute.h`); their own `pg_dump` leaves it out, older
 /// ones write it, and it means nothing on another server, which may refuse it.
 fn without_attribute_version(statement: &str) -> Result<Option<String>, LexError> {
     const OPTION: &str = "pg_attver";
@@ -315,7 +315,7 @@ fn read_header(header: &str, listed: &str, (catalog, oid): (u32, u32)) -> Option
     if readings.len() == 1 { readings.pop() } else { None }
 }
 
-/// pg_restore's passes (`_tocEntryRestorePass`): rights after all else, event triggers after rights.
+/// `pg_restore`'s passes (`_tocEntryRestorePass`): rights after all else, event triggers after rights.
 fn pass(class: EntryClass, tag: &str) -> u8 {
     match class.name() {
         "ACL" | "DEFAULT ACL" => 1,

@@ -1,6 +1,6 @@
 //! What single statements of a dump say: names, and the parts of `CREATE INDEX`.
 //!
-//! Only the forms that pg_dump and `pg_get_indexdef` write are read; anything else is `None`, never a guess.
+//! Only the forms that `pg_dump` and `pg_get_indexdef` write are read; anything else is `None`, never a guess.
 
 use serde::{Deserialize, Serialize};
 

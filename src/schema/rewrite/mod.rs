@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
-use super::lexer::{Token, TokenKind, significant_tokens, tokens};
+use super::lexer::{Token, mask_strings, significant_tokens};
 
 mod objects;
 mod roles;
@@ -48,7 +48,7 @@ pub struct Change {
     pub entry: u32,
     /// The entry, for a person: `TABLE app.person`.
     pub object: String,
-    /// The statement as pg_dump wrote it. Strings are masked where they may be passwords.
+    /// The statement as `pg_dump` wrote it. Strings are masked where they may be passwords.
     pub before: String,
     /// The statement that is sent; `None` when none is.
     pub after: Option<String>,
@@ -83,7 +83,7 @@ fn edit(
                 Edit::Replace(after, reason) => (Some(after), reason),
                 Edit::Drop(reason) => (None, reason),
             };
-            let shown = |text: &str| if may_hold_secrets { mask(text) } else { text.to_owned() };
+            let shown = |text: &str| if may_hold_secrets { mask_strings(text) } else { text.to_owned() };
             changes.push(Change {
                 rewrite,
                 entry: id,
@@ -109,19 +109,6 @@ fn replace(text: &str, replacements: &[(Token<'_>, String)]) -> String {
     }
     changed.push_str(&text[end..]);
     changed
-}
-
-/// The text without the contents of its strings.
-fn mask(text: &str) -> String {
-    tokens(text).map_or_else(
-        |_| String::new(),
-        |found| {
-            let shown = |token: &Token<'_>| {
-                if token.kind == TokenKind::String { "'***'".to_owned() } else { token.text.to_owned() }
-            };
-            found.iter().map(shown).collect()
-        },
-    )
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ fn grantors(entry: &mut Entry, roles: &Roles) -> Vec<Change> {
     })
 }
 
-/// The index of the grantee: pg_dump writes one role after the last `TO` or `FROM` of a statement.
+/// The index of the grantee: `pg_dump` writes one role after the last `TO` or `FROM` of a statement.
 fn grantee_position(tokens: &[Token<'_>]) -> Vec<usize> {
     let is_grant = tokens
         .first()

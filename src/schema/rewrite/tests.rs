@@ -71,8 +71,7 @@ fn grants_of_missing_roles_go_and_others_stay() {
         "the former owner's rights become the new one's; a role may be called PUBLIC"
     );
     let kinds: Vec<Rewrite> = changes.iter().map(|change| change.rewrite).collect();
-    use Rewrite::{Grantor, Role};
-    assert_eq!(kinds, [Grantor, Grantor, Role, Role, Role]);
+    assert_eq!(kinds, [Rewrite::Grantor, Rewrite::Grantor, Rewrite::Role, Rewrite::Role, Rewrite::Role]);
 
     let mut acl = entry(EntryClass::ACL, "TABLE t", &statements);
     let superuser =

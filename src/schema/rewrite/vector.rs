@@ -99,8 +99,10 @@ fn storage_line(tokens: &[Token<'_>]) -> Option<(String, String)> {
 /// A routine's tag is its signature; that of its comment and rights has the kind before it.
 fn rename_in_tag(entry: &mut Entry, renames: &[TypeRename]) {
     const KINDS: [&str; 4] = ["FUNCTION", "PROCEDURE", "AGGREGATE", "CAST"];
+    let describes_other = entry.class == EntryClass::ACL || entry.class.section().is_none();
     let names_kind = KINDS.iter().any(|kind| entry.tag.starts_with(&format!("{kind} ")));
-    if !KINDS.contains(&entry.class.name()) && !(names_kind && describes_other(entry.class)) {
+    let has_signature = KINDS.contains(&entry.class.name()) || (describes_other && names_kind);
+    if !has_signature {
         return;
     }
     let Ok(tokens) = significant_tokens(&entry.tag) else { return };
@@ -110,10 +112,6 @@ fn rename_in_tag(entry: &mut Entry, renames: &[TypeRename]) {
         replacements.push((tokens[at + 2], display_identifier(&rename.to.name)));
     }
     entry.tag = replace(&entry.tag, &replacements);
-}
-
-fn describes_other(class: EntryClass) -> bool {
-    class == EntryClass::ACL || class.section().is_none()
 }
 
 /// How a vector index is built on the target; all three are SQL.

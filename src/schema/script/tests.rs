@@ -1,6 +1,6 @@
 use super::*;
 
-/// A script as pg_restore writes it, with names that look like its comments.
+/// A script as `pg_restore` writes it, with names that look like its comments.
 const SCRIPT: &str = r#"--
 -- PostgreSQL database dump
 --
@@ -131,8 +131,8 @@ fn a_script_is_cut_into_the_entries_of_the_list() {
     assert_eq!(entries[0].statements, ["ALTER SCHEMA public OWNER TO pg"]);
     assert_eq!(entries[5].statements.len(), 2);
     let sections: Vec<Section> = entries.iter().map(|entry| entry.section).collect();
-    use Section::{PostData, PreData};
-    assert_eq!(sections, [PreData, PreData, PreData, PostData, PostData, PostData]);
+    let (before, after) = (Section::PreData, Section::PostData);
+    assert_eq!(sections, [before, before, before, after, after, after]);
 }
 
 #[test]
