@@ -3,11 +3,9 @@
 WITH configuration AS (
     SELECT k.oid, e.extname AS extension, coalesce(k.condition, '') AS condition
       FROM pg_catalog.pg_extension e
-     CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(e.extconfig), pg_catalog.unnest(e.extcondition)) k(oid, condition)
-), dependency AS (
-    SELECT d.objid, d.deptype, d.refclassid, d.refobjid, d.refobjsubid
-      FROM pg_catalog.pg_depend d
-     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0
+     CROSS JOIN LATERAL ROWS FROM (
+                pg_catalog.unnest(e.extconfig), pg_catalog.unnest(e.extcondition)
+           ) k(oid, condition)
 )
 SELECT c.oid,
        n.nspname AS schema,
@@ -24,15 +22,21 @@ SELECT c.oid,
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid
-  LEFT JOIN dependency owned
-         ON owned.objid = c.oid
+  LEFT JOIN pg_catalog.pg_depend owned
+         ON owned.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND owned.objid = c.oid
+        AND owned.objsubid = 0
         AND owned.deptype IN ('a', 'i')
         AND owned.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
         AND owned.refobjsubid > 0
   LEFT JOIN pg_catalog.pg_class t ON t.oid = owned.refobjid
   LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
   LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = owned.refobjsubid
-  LEFT JOIN dependency member ON member.objid = c.oid AND member.deptype = 'e'
+  LEFT JOIN pg_catalog.pg_depend member
+         ON member.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND member.objid = c.oid
+        AND member.objsubid = 0
+        AND member.deptype = 'e'
   LEFT JOIN configuration ON configuration.oid = c.oid
  WHERE c.relkind = 'S'
    AND c.relpersistence <> 't'

@@ -5,7 +5,9 @@
 WITH configuration AS (
     SELECT k.oid, e.extname AS extension, coalesce(k.condition, '') AS condition
       FROM pg_catalog.pg_extension e
-     CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(e.extconfig), pg_catalog.unnest(e.extcondition)) k(oid, condition)
+     CROSS JOIN LATERAL ROWS FROM (
+                pg_catalog.unnest(e.extconfig), pg_catalog.unnest(e.extcondition)
+           ) k(oid, condition)
 ), member AS (
     SELECT d.objid
       FROM pg_catalog.pg_depend d

@@ -90,6 +90,16 @@ pub struct TypeFunction {
     pub name: QualifiedName,
 }
 
+/// The type below all domains of a type, and the modifier that holds there: the innermost domain's, or
+/// `modifier` (the column's) where there is no domain. `None` for a type that is not in the map.
+pub fn below_domains(types: &Types, oid: Oid, modifier: i32) -> Option<(&Type, i32)> {
+    let found = types.get(&oid)?;
+    match found.kind {
+        TypeKind::Domain { base, modifier } => below_domains(types, base, modifier),
+        _ => Some((found, modifier)),
+    }
+}
+
 /// Reads the types that columns of the user's relations reach.
 pub(super) async fn read_types(reader: Reader<'_>) -> Result<Types, CatalogError> {
     let records = reader.rows(sql_file!("types"), &[]).await?;
@@ -138,5 +148,32 @@ impl TypeFunction {
     fn decode(record: &Record, oid: &str, schema: &str, name: &str) -> Result<Option<Self>, CatalogError> {
         let name = record.optional_name(schema, name)?;
         name.map(|name| Ok(TypeFunction { oid: record.oid(oid)?, name })).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_type(oid: u32, kind: TypeKind) -> (Oid, Type) {
+        let name = QualifiedName::new("public", format!("type_{oid}"));
+        let oid = Oid(oid);
+        (oid, Type { oid, name, kind, category: 'U', send: None, receive: None, extension: None })
+    }
+
+    #[test]
+    fn the_innermost_domain_gives_the_modifier() {
+        let types = Types::from([
+            a_type(1, TypeKind::Base),
+            a_type(2, TypeKind::Domain { base: Oid(1), modifier: 512 }),
+            a_type(3, TypeKind::Domain { base: Oid(2), modifier: -1 }),
+            a_type(4, TypeKind::Domain { base: Oid(9), modifier: -1 }),
+        ]);
+        let below = |oid, modifier| {
+            below_domains(&types, Oid(oid), modifier).map(|(found, modifier)| (found.oid.0, modifier))
+        };
+        assert_eq!(below(1, 3), Some((1, 3)));
+        assert_eq!(below(3, -1), Some((1, 512)));
+        assert_eq!(below(4, -1), None);
     }
 }

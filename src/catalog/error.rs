@@ -1,5 +1,7 @@
 //! Errors of the catalog.
 
+use tokio_postgres::error::SqlState;
+
 use crate::error::{Class, Fault, Side};
 
 /// Why a catalog could not be read.
@@ -38,5 +40,39 @@ impl Fault for CatalogError {
 
     fn is_retryable(&self) -> bool {
         matches!(self, CatalogError::Query { source, .. } if source.is_closed())
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            CatalogError::Query { side, source, .. }
+                if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
+            {
+                Some(format!("connect to the {side} as the owner of the database and of what is in it"))
+            }
+            CatalogError::Query { .. } => None,
+            CatalogError::Shape { .. } => Some(
+                "this server is younger than this version of pgmove knows; use a younger pgmove".to_owned(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_unknown_shape_is_a_defect_and_not_retried() {
+        let error = CatalogError::Shape {
+            side: Side::Target,
+            query: "tables",
+            what: "column kind of asset holds 'z'".to_owned(),
+        };
+        assert_eq!(error.class(), Class::Internal);
+        assert!(!error.is_retryable());
+        assert_eq!(
+            error.to_string(),
+            "could not understand the target's catalog (query tables): column kind of asset holds 'z'"
+        );
     }
 }

@@ -32,7 +32,7 @@ pub struct ConfigurationRelation {
     pub oid: Oid,
     /// Its name.
     pub name: QualifiedName,
-    /// Which rows are the user's: a `WHERE` clause, or empty for all.
+    /// Which rows are the user's: a `WHERE` clause with its keyword, or empty for all.
     pub condition: String,
 }
 

@@ -10,7 +10,8 @@
 //!
 //! The SQL stands in `sql/catalog/`. Every name in it is qualified, so that no `search_path` changes its
 //! meaning; `format_type` and the definitions are qualified by the server as the session's `search_path`
-//! asks, therefore sessions pin it.
+//! asks, therefore sessions pin it. They turn `jit` off too: compiling these statements takes many times as
+//! long as running them on a small database.
 
 mod datatype;
 mod error;
@@ -21,13 +22,14 @@ mod query;
 mod sequence;
 mod server;
 mod table;
+mod vector;
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-pub use datatype::{Type, TypeAttribute, TypeFunction, TypeKind, Types};
+pub use datatype::{Type, TypeAttribute, TypeFunction, TypeKind, Types, below_domains};
 pub use error::CatalogError;
 pub use extension::{AvailableExtension, ConfigurationRelation, Extension};
 pub use index::{Constraint, ConstraintKind, Index, IndexKey};
@@ -40,8 +42,9 @@ pub use server::{
 };
 pub use table::{
     Column, Configuration, Generated, Identity, MaterializedView, Persistence, ReplicaIdentity, RowSecurity,
-    Table, TableKind, VectorColumn,
+    Table, TableKind,
 };
+pub use vector::VectorColumn;
 
 use query::{Reader, sql_file};
 
@@ -61,7 +64,7 @@ pub struct Catalog {
     pub session: SessionRights,
     /// All roles of the server.
     pub roles: Vec<Role>,
-    /// Other sessions that are connected to the database.
+    /// Other sessions that are connected to the database, by process.
     pub clients: Vec<ClientSession>,
     /// Extensions of the database.
     pub extensions: Vec<Extension>,
@@ -79,7 +82,7 @@ pub struct Catalog {
     pub sequences: Vec<Sequence>,
     /// Indexes of those tables and views.
     pub indexes: Vec<Index>,
-    /// Constraints of those tables.
+    /// Constraints of those tables, by table and name.
     pub constraints: Vec<Constraint>,
     /// Large objects, in all.
     pub large_objects: LargeObjects,
@@ -134,26 +137,6 @@ impl Catalog {
     pub fn vector_columns(&self) -> Vec<VectorColumn> {
         let columns =
             self.tables.iter().flat_map(|table| table.columns.iter().map(move |column| (table, column)));
-        columns.filter_map(|(table, column)| self.vector_column(table, column)).collect()
-    }
-
-    fn vector_column(&self, table: &Table, column: &Column) -> Option<VectorColumn> {
-        let mut modifier = column.type_modifier;
-        let mut data_type = self.types.get(&column.type_oid)?;
-        while let TypeKind::Domain { base, modifier: of_domain } = data_type.kind {
-            modifier = of_domain;
-            data_type = self.types.get(&base)?;
-        }
-        let extension = data_type.extension.as_deref().filter(|name| VECTOR_EXTENSIONS.contains(name))?;
-        (data_type.kind == TypeKind::Base).then(|| VectorColumn {
-            table: table.name.clone(),
-            column: column.name.clone(),
-            extension: extension.to_owned(),
-            type_name: data_type.name.clone(),
-            dimensions: u32::try_from(modifier).ok(),
-        })
+        columns.filter_map(|(table, column)| VectorColumn::find(&self.types, table, column)).collect()
     }
 }
-
-/// Extensions whose base types are vectors. Their modifier is the dimension.
-const VECTOR_EXTENSIONS: [&str; 3] = ["vectors", "vector", "vchord"];

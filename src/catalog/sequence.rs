@@ -115,3 +115,29 @@ fn values_statement(batch: &[Sequence]) -> String {
         .collect();
     format!("{} ORDER BY position", selects.join(" UNION ALL "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(name: &str) -> Sequence {
+        Sequence {
+            oid: Oid(16384),
+            name: QualifiedName::new("public", name),
+            owner: "app".to_owned(),
+            data_type: "bigint".to_owned(),
+            owned_by: None,
+            configuration: None,
+        }
+    }
+
+    #[test]
+    fn one_statement_reads_a_batch_and_quotes_each_name() {
+        assert_eq!(
+            values_statement(&[sequence("a"), sequence("b\"; DROP TABLE x; --")]),
+            "SELECT 0 AS position, last_value, is_called FROM \"public\".\"a\" \
+             UNION ALL SELECT 1 AS position, last_value, is_called \
+             FROM \"public\".\"b\"\"; DROP TABLE x; --\" ORDER BY position"
+        );
+    }
+}

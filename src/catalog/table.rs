@@ -38,7 +38,8 @@ pub struct Table {
     pub total_bytes: u64,
     /// Its indexes, in bytes.
     pub index_bytes: u64,
-    /// `reltuples`; `None` where the table was never analyzed (servers before 14 say 0 for that).
+    /// `reltuples`; `None` where the table was never analyzed, or was empty then (the catalogs of servers
+    /// before 14 do not tell these apart).
     pub estimated_rows: Option<u64>,
     /// Rows inserted, updated and deleted since the statistics were reset.
     pub writes: u64,
@@ -107,7 +108,7 @@ pub enum ReplicaIdentity {
 pub struct Configuration {
     /// The extension.
     pub extension: String,
-    /// Which rows are the user's: a `WHERE` clause, or empty for all.
+    /// Which rows are the user's: a `WHERE` clause with its keyword, or empty for all.
     pub condition: String,
 }
 
@@ -171,21 +172,6 @@ pub struct MaterializedView {
     pub bytes: u64,
     /// The columns by `attnum`.
     pub columns: Vec<Column>,
-}
-
-/// A column of a vector type, found by [`Catalog::vector_columns`](super::Catalog::vector_columns).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VectorColumn {
-    /// The table.
-    pub table: QualifiedName,
-    /// The column.
-    pub column: String,
-    /// The extension of the type: `vectors`, `vector` or `vchord`.
-    pub extension: String,
-    /// The type, domains looked through.
-    pub type_name: QualifiedName,
-    /// The declared dimension; `None` where any is taken.
-    pub dimensions: Option<u32>,
 }
 
 /// Columns by the OID of their relation; who wants them takes them out.
