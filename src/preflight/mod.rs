@@ -1,6 +1,25 @@
-//! The check before anything is written: findings, each with its evidence and its remedy. Pure.
+//! The check before anything is written: findings, each with its evidence and its remedy.
+//!
+//! [`findings`] takes what was read from both servers ([`Input`]) and gives all findings at once, blocking ones
+//! first. It is pure and cannot fail: no I/O, no clock. One file a theme, one function a question; each returns
+//! the findings of its question, none where all is well. What a server hides from an ordinary role is never
+//! taken for a good answer: it becomes a warning that says so.
+//!
+//! The few reads that the catalog does not hold are [`Rights`], read once a side by [`Rights::read`].
+
+mod content;
+mod rights;
+mod server;
+
+use std::cmp::Reverse;
 
 use serde::Serialize;
+
+use crate::catalog::{Catalog, SessionRights};
+use crate::plan::VectorIndexChoice;
+use crate::schema::{ClientError, ClientTools};
+
+pub use rights::{DefaultPrivileges, LargeObjectOwner, NamedObject, ObjectKind, Rights, RightsError, UnreadableRelation};
 
 /// Whether a finding stops the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -25,4 +44,96 @@ pub struct Finding {
     pub evidence: String,
     /// What to do, with the statement or option where there is one.
     pub remedy: String,
+}
+
+/// Everything that the check looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// What is in the source.
+    pub source: &'a Catalog,
+    /// What is in the target, as its ordinary role sees it. Where an admin connection is given and the role is
+    /// not told `shared_preload_libraries`, the caller fills it in from that connection.
+    pub target: &'a Catalog,
+    /// What the source's role can read there.
+    pub source_rights: &'a Rights,
+    /// The same of the target's role.
+    pub target_rights: &'a Rights,
+    /// What the role of `--target-admin` may do; `None` without that connection.
+    pub admin: Option<&'a SessionRights>,
+    /// The client tools, or why there are none.
+    pub client_tools: Result<&'a ClientTools, &'a ClientError>,
+    /// Whether both endpoints name the same host and port.
+    pub has_same_address: bool,
+    /// Whose ledger the target holds.
+    pub ledger: Ledger<'a>,
+    /// Whether `--replace` names the target: then its objects are dropped and need not be missing.
+    pub replaces_target: bool,
+    /// Whether the source is fenced before its snapshot is taken.
+    pub is_fenced: bool,
+    /// The role of `--owner`; `None` keeps owners.
+    pub owner: Option<&'a str>,
+    /// Which vector indexes are wanted.
+    pub vector_index: VectorIndexChoice,
+    /// How many lanes.
+    pub jobs: u16,
+}
+
+/// Whose ledger (schema `pgmove`) the target holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ledger<'a> {
+    /// There is none.
+    None,
+    /// This run's: it is resumed, and what the target holds is its own work.
+    Own,
+    /// The run's with this id.
+    Other(&'a str),
+}
+
+impl Input<'_> {
+    /// Whether statements that need a superuser on the target can be sent.
+    fn has_superuser(&self) -> bool {
+        self.target.session.is_superuser || self.admin.is_some_and(|admin| admin.is_superuser)
+    }
+}
+
+/// All findings, blocking ones first, else in the order in which a person would mend them.
+pub fn findings(input: &Input<'_>) -> Vec<Finding> {
+    let mut found = server::findings(input);
+    // The sort is stable.
+    found.sort_by_key(|finding| Reverse(finding.severity));
+    found
+}
+
+/// Whether any of the findings refuses the run.
+pub fn is_refused(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Blocking)
+}
+
+fn blocking(
+    id: &'static str,
+    title: impl Into<String>,
+    evidence: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Finding {
+    let (title, evidence, remedy) = (title.into(), evidence.into(), remedy.into());
+    Finding { id, severity: Severity::Blocking, title, evidence, remedy }
+}
+
+fn warning(
+    id: &'static str,
+    title: impl Into<String>,
+    evidence: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Finding {
+    Finding { severity: Severity::Warning, ..blocking(id, title, evidence, remedy) }
+}
+
+/// The first few of a list, and how many more there are.
+fn few<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    const SHOWN: usize = 8;
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    match items.get(SHOWN..) {
+        Some(rest) if !rest.is_empty() => format!("{} and {} more", items[..SHOWN].join(", "), rest.len()),
+        _ => items.join(", "),
+    }
 }

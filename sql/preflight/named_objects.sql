@@ -1,0 +1,27 @@
+-- Objects that a move treats apart, by name: those that need a superuser on the target, and those that may hold
+-- a password and are therefore not carried.
+-- Columns: kind text, name text, detail text (of a server: its wrapper; of a user mapping: its server; of a
+--          wrapper: 'usable' where the session's role has USAGE, else ''; of an all-tables publication:
+--          'all tables'; of the others: ''). Oldest server: 12.
+SELECT 'event trigger' AS kind, t.evtname::pg_catalog.text AS name, '' AS detail
+  FROM pg_catalog.pg_event_trigger t
+ UNION ALL
+SELECT 'foreign data wrapper', w.fdwname,
+       CASE WHEN pg_catalog.has_foreign_data_wrapper_privilege(w.oid, 'USAGE') THEN 'usable' ELSE '' END
+  FROM pg_catalog.pg_foreign_data_wrapper w
+ UNION ALL
+SELECT 'foreign server', s.srvname, w.fdwname
+  FROM pg_catalog.pg_foreign_server s
+  JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+ UNION ALL
+SELECT 'publication', p.pubname, CASE WHEN p.puballtables THEN 'all tables' ELSE '' END
+  FROM pg_catalog.pg_publication p
+ UNION ALL
+SELECT 'subscription', s.subname, ''
+  FROM pg_catalog.pg_subscription s
+  JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+ WHERE d.datname = pg_catalog.current_database()
+ UNION ALL
+SELECT 'user mapping', m.usename, m.srvname
+  FROM pg_catalog.pg_user_mappings m
+ ORDER BY kind, name, detail
