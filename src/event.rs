@@ -70,9 +70,11 @@ pub enum Event {
         stage: Stage,
         /// The lane, from 0.
         lane: usize,
-        /// What it is: `public.asset (chunk 3 of 17)`, `index clip_index`.
+        /// What it is: `public.asset, chunk 3 of 17`, `index clip_index`. Unique within the stage.
         item: String,
-        /// Its size in bytes, estimated, where that is known.
+        /// The table that it works on, as [`crate::pg::QualifiedName`] displays it.
+        table: Option<String>,
+        /// Its share of the stage's bytes, estimated, where that is known.
         bytes: Option<u64>,
     },
     /// Progress within an item since the last such event.

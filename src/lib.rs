@@ -22,6 +22,7 @@ pub mod journal;
 pub mod pg;
 pub mod plan;
 pub mod preflight;
+pub mod report;
 pub mod settings;
 pub mod transfer;
 pub mod run;

@@ -186,7 +186,7 @@ impl<'a> Applier<'a> {
         let stage = if step.phase == Phase::PreData { Stage::Schema } else { Stage::Finish };
         let item = step.object.clone();
         self.events.emit(if is_begin {
-            Event::ItemStarted { stage, lane: 0, item, bytes: None }
+            Event::ItemStarted { stage, lane: 0, item, table: None, bytes: None }
         } else {
             let seconds = begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
             Event::ItemFinished { stage, lane: 0, item, seconds }

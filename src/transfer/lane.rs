@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Class, Fault};
 use crate::event::{Event, Events, Stage};
 use crate::pg::session::{self, Access, Endpoint, Session, SessionError};
-use crate::plan::Plan;
+use crate::plan::{Phase, Plan, TablePlan};
 use crate::transfer::digest::Digest;
 use crate::transfer::pool::Worker;
 use crate::transfer::relay::RelayError;
@@ -167,7 +167,8 @@ impl Worker for Lane {
     async fn perform(&mut self, work: Work) -> Result<(), LaneError> {
         let (stage, item) = (stage_of(work), self.describe(work));
         let begun = Instant::now();
-        self.emit(Event::ItemStarted { stage, lane: self.number, item: item.clone(), bytes: None });
+        let (table, bytes) = self.measure(work);
+        self.emit(Event::ItemStarted { stage, lane: self.number, item: item.clone(), table, bytes });
         let mut attempt = 1;
         loop {
             let stop = self.stop.clone();
@@ -339,6 +340,23 @@ impl Lane {
             Work::Analyze { table } => format!("analyze {}", plan.tables[table].name),
             Work::Build { step } => plan.steps[step].object.clone(),
         }
+    }
+
+    /// The table that a task works on, and about how many bytes of it.
+    fn measure(&self, work: Work) -> (Option<String>, Option<u64>) {
+        let plan = &self.shared.plan;
+        let (table, is_part) = match work {
+            Work::Chunk { table, .. } | Work::ReadBack { table, .. } => (Some(table), true),
+            Work::Count { table } | Work::Vacuum { table } | Work::Analyze { table } => (Some(table), false),
+            Work::Build { step } => match plan.steps[step].phase {
+                Phase::Build { table, .. } => (table, false),
+                _ => (None, false),
+            },
+            Work::LargeObjects { .. } => (None, false),
+        };
+        let table = table.map(|table| &plan.tables[table]);
+        let share = |table: &TablePlan| table.bytes / table.chunks.len().max(1) as u64;
+        (table.map(|table| table.name.to_string()), table.filter(|_| is_part).map(share))
     }
 }
 

@@ -1,0 +1,29 @@
+//! Everything that a person or a script sees: stdout carries results, stderr progress.
+//!
+//! - [`Listener`] takes the events of a run and shows them as bars, plain lines or JSON lines.
+//! - [`findings`], [`plan`], [`closing`] and [`error`] turn what a stage returned into a text; [`json`] turns
+//!   it into the last line of `--output json`.
+//!
+//! Texts are made by pure functions of the value and a [`Page`], and written by [`print`]. Names from a
+//! database are escaped, so that none of them can talk to a terminal. A reader that has gone (a closed pipe)
+//! is no reason to stop a move: errors of writing are ignored.
+
+mod bars;
+mod json;
+mod listener;
+mod plain;
+mod progress;
+mod text;
+
+use std::io::Write as _;
+
+pub use json::{CommandResult, Failure};
+pub use listener::{Listener, LogWriter, Mode};
+pub use progress::{StageTiming, TableTiming, Timings};
+pub use text::{Page, bytes, duration, escape, number};
+
+/// Writes a result to stdout.
+pub fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

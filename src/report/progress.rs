@@ -1,0 +1,496 @@
+//! How far the stages are: a fold over the events. Pure; the clock is an argument.
+//!
+//! A share is never above 100 %, reaches 100 % only with the last item, and never goes back: what a retry
+//! takes away is not counted, but what was shown stays shown until it is overtaken.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::event::{Event, Stage};
+use crate::report::text;
+
+/// How long everything took.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Timings {
+    /// The stages that began, in order.
+    pub stages: Vec<StageTiming>,
+    /// The tables that items worked on, by name.
+    pub tables: BTreeMap<String, TableTiming>,
+}
+
+/// What a stage did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageTiming {
+    /// The stage.
+    pub stage: Stage,
+    /// How long it took from beginning to end; of a stage that did not end, until the end of listening.
+    pub seconds: f64,
+    /// Whether it ended.
+    pub is_finished: bool,
+    /// Items that were finished.
+    pub items: u64,
+    /// Tables that these items worked on.
+    pub tables: u64,
+    /// Rows that went through it.
+    pub rows: u64,
+    /// Bytes that went through it, as they were on the wire.
+    pub bytes: u64,
+    /// How often an item was tried again.
+    pub retries: u64,
+}
+
+/// What was done with a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct TableTiming {
+    /// Rows that were copied.
+    pub rows: u64,
+    /// Bytes that were copied, as they were on the wire.
+    pub bytes: u64,
+    /// Time that lanes spent copying; with several lanes more than passed on the clock.
+    pub copy_seconds: f64,
+    /// Time that lanes spent on its indexes and constraints.
+    pub index_seconds: f64,
+    /// Time that lanes spent comparing it.
+    pub verify_seconds: f64,
+}
+
+/// The state that bars and lines show.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    stages: BTreeMap<Stage, StageProgress>,
+    pub(super) lanes: BTreeMap<usize, Option<LaneItem>>,
+    tables: BTreeMap<String, TableTiming>,
+}
+
+/// What a lane does.
+#[derive(Debug)]
+pub(super) struct LaneItem {
+    pub(super) stage: Stage,
+    item: String,
+    table: Option<String>,
+    estimate: Option<u64>,
+    rows: u64,
+    bytes: u64,
+    phase: Option<(String, Option<f64>)>,
+    started: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct StageProgress {
+    pub(super) stage: Stage,
+    pub(super) started: Duration,
+    pub(super) finished: Option<f64>,
+    total_items: Option<u64>,
+    total_bytes: Option<u64>,
+    total_rows: Option<u64>,
+    items: u64,
+    rows: u64,
+    bytes: u64,
+    /// Estimated bytes of finished items, in the measure of `total_bytes`.
+    done: u64,
+    retries: u64,
+    tables: BTreeSet<String>,
+    shown_rows: u64,
+    shown_bytes: u64,
+    shown_share: f64,
+    /// Bytes at some moments of the last seconds.
+    samples: VecDeque<(Duration, u64)>,
+}
+
+/// Over how much time the shown rate is taken.
+const RATE_WINDOW: Duration = Duration::from_secs(8);
+
+impl StageProgress {
+    fn new(stage: Stage, started: Duration) -> Self {
+        StageProgress {
+            stage,
+            started,
+            finished: None,
+            total_items: None,
+            total_bytes: None,
+            total_rows: None,
+            items: 0,
+            rows: 0,
+            bytes: 0,
+            done: 0,
+            retries: 0,
+            tables: BTreeSet::new(),
+            shown_rows: 0,
+            shown_bytes: 0,
+            shown_share: 0.0,
+            samples: VecDeque::from([(started, 0)]),
+        }
+    }
+}
+
+impl Progress {
+    /// Takes one event, which came `now` after listening began.
+    pub(super) fn apply(&mut self, event: &Event, now: Duration) {
+        match event {
+            Event::StageStarted { stage, items, bytes, rows } => {
+                let found = self.stage(*stage, now);
+                (found.total_items, found.total_bytes, found.total_rows) = (*items, *bytes, *rows);
+            }
+            Event::StageFinished { stage, seconds } => {
+                self.stage(*stage, now).finished = Some(*seconds);
+            }
+            Event::ItemStarted { stage, lane, item, table, bytes } => {
+                self.stage(*stage, now).tables.extend(table.clone());
+                let started = LaneItem {
+                    stage: *stage,
+                    item: item.clone(),
+                    table: table.clone(),
+                    estimate: *bytes,
+                    rows: 0,
+                    bytes: 0,
+                    phase: None,
+                    started: now,
+                };
+                self.lanes.insert(*lane, Some(started));
+            }
+            Event::Progress { stage, lane, rows, bytes } => {
+                if let Some(Some(item)) = self.lanes.get_mut(lane) {
+                    item.rows += rows;
+                    item.bytes += bytes;
+                }
+                let found = self.stage(*stage, now);
+                found.rows += rows;
+                found.bytes += bytes;
+            }
+            Event::IndexProgress { lane, phase, percent, .. } => {
+                if let Some(Some(item)) = self.lanes.get_mut(lane) {
+                    item.phase = Some((phase.clone(), *percent));
+                }
+            }
+            Event::ItemFinished { stage, lane, item, seconds } => {
+                let running = self.lanes.insert(*lane, None).flatten();
+                self.finish_item(*stage, running.filter(|running| running.item == *item), *seconds, now);
+            }
+            Event::Retry { stage, item, .. } => self.retry(*stage, item, now),
+            Event::Warning { .. } | Event::Note { .. } => {}
+        }
+        self.note_shown(now);
+    }
+
+    fn stage(&mut self, stage: Stage, now: Duration) -> &mut StageProgress {
+        self.stages.entry(stage).or_insert_with(|| StageProgress::new(stage, now))
+    }
+
+    fn finish_item(&mut self, stage: Stage, item: Option<LaneItem>, seconds: f64, now: Duration) {
+        let found = self.stage(stage, now);
+        found.items += 1;
+        let Some(item) = item else { return };
+        found.done += item.estimate.unwrap_or(item.bytes);
+        if let Some(table) = item.table {
+            let timing = self.tables.entry(table).or_default();
+            match stage {
+                Stage::Copy => {
+                    timing.rows += item.rows;
+                    timing.bytes += item.bytes;
+                    timing.copy_seconds += seconds;
+                }
+                Stage::Verify => timing.verify_seconds += seconds,
+                _ => timing.index_seconds += seconds,
+            }
+        }
+    }
+
+    /// What an attempt had moved was rolled back with it.
+    fn retry(&mut self, stage: Stage, name: &str, now: Duration) {
+        let mut lost = (0, 0);
+        let running = self.lanes.values_mut().flatten().find(|item| item.stage == stage && item.item == name);
+        if let Some(item) = running {
+            lost = (std::mem::take(&mut item.rows), std::mem::take(&mut item.bytes));
+            item.phase = None;
+        }
+        let found = self.stage(stage, now);
+        found.retries += 1;
+        found.rows = found.rows.saturating_sub(lost.0);
+        found.bytes = found.bytes.saturating_sub(lost.1);
+    }
+
+    fn note_shown(&mut self, now: Duration) {
+        for stage in self.stages.values_mut().filter(|stage| stage.finished.is_none()) {
+            let flying = self
+                .lanes
+                .values()
+                .flatten()
+                .filter(|item| item.stage == stage.stage)
+                .map(|item| item.bytes.min(item.estimate.unwrap_or(u64::MAX)))
+                .sum();
+            stage.shown_share = stage.shown_share.max(stage.share(flying).unwrap_or(0.0));
+            stage.shown_rows = stage.shown_rows.max(stage.rows);
+            stage.shown_bytes = stage.shown_bytes.max(stage.bytes);
+            if stage.samples.back().is_none_or(|(time, _)| now.saturating_sub(*time) >= Duration::from_millis(500)) {
+                stage.samples.push_back((now, stage.shown_bytes));
+            }
+            while stage.samples.len() > 2 && now.saturating_sub(stage.samples[0].0) > RATE_WINDOW {
+                stage.samples.pop_front();
+            }
+        }
+    }
+
+    /// The stages that are running, in order.
+    pub(super) fn running(&self) -> impl Iterator<Item = &StageProgress> {
+        self.stages.values().filter(|stage| stage.finished.is_none())
+    }
+
+    /// One stage, if it began.
+    pub(super) fn of(&self, stage: Stage) -> Option<&StageProgress> {
+        self.stages.get(&stage)
+    }
+
+    /// The result, when nothing more is heard.
+    pub(super) fn timings(self, now: Duration) -> Timings {
+        let timing = |stage: &StageProgress| StageTiming {
+            stage: stage.stage,
+            seconds: stage.finished.unwrap_or_else(|| now.saturating_sub(stage.started).as_secs_f64()),
+            is_finished: stage.finished.is_some(),
+            items: stage.items,
+            tables: stage.tables.len() as u64,
+            rows: stage.rows,
+            bytes: stage.bytes,
+            retries: stage.retries,
+        };
+        Timings { stages: self.stages.values().map(timing).collect(), tables: self.tables }
+    }
+}
+
+impl StageProgress {
+    pub(super) fn title(&self) -> &'static str {
+        self.stage.title()
+    }
+
+    /// The part that is done, 0 to 1; `None` where no total is known. The measure is the bytes if they were
+    /// estimated, else the items. Estimates can be too small: only the last item makes it whole.
+    #[expect(clippy::cast_precision_loss, reason = "it is shown in per cent")]
+    fn share(&self, flying: u64) -> Option<f64> {
+        let is_last = self.total_items.is_some_and(|total| self.items >= total);
+        let share = match (self.total_bytes, self.total_items) {
+            _ if is_last => 1.0,
+            (Some(total), _) if total > 0 => (self.done + flying) as f64 / total as f64,
+            (_, Some(total)) => self.items as f64 / total as f64,
+            _ => return None,
+        };
+        Some(if is_last { 1.0 } else { share.min(0.99) })
+    }
+
+    /// What is shown of [`Self::share`].
+    pub(super) fn shown_share(&self) -> Option<f64> {
+        self.share(0).map(|_| self.shown_share)
+    }
+
+    /// `61 %  73,000 rows  190 MB of about 312 MB  76.0 MB/s  2 s left`.
+    pub(super) fn line(&self, now: Duration) -> String {
+        let elapsed = now.saturating_sub(self.started).as_secs_f64();
+        let mut parts = Vec::new();
+        let share = self.shown_share();
+        if let Some(share) = share {
+            parts.push(percent(share));
+        }
+        if self.shown_bytes == 0 {
+            match self.total_items {
+                Some(total) => {
+                    let done = text::number(self.items.min(total));
+                    parts.push(format!("{done} of {}", text::count(total, self.noun(false), self.noun(true))));
+                }
+                None if self.items > 0 => {
+                    parts.push(text::count(self.items, self.noun(false), self.noun(true)));
+                }
+                None => {}
+            }
+        }
+        if self.shown_rows > 0 {
+            parts.push(text::count(self.shown_rows, "row", "rows"));
+        }
+        if self.shown_bytes > 0 {
+            parts.push(text::bytes(self.shown_bytes));
+        }
+        let (since, before) = self.samples[0];
+        let window = now.saturating_sub(since).as_secs_f64();
+        parts.extend(text::rate(self.shown_bytes - before, window).filter(|_| window > 0.5));
+        // An early or an overtaken estimate says nothing about the end.
+        match share {
+            Some(share) if elapsed > 1.0 && (0.03..0.99).contains(&share) => {
+                parts.push(format!("{} left", text::duration((elapsed * (1.0 - share) / share).ceil())));
+            }
+            _ => parts.push(text::duration(elapsed)),
+        }
+        parts.join("  ")
+    }
+
+    /// `43 chunks, about 120,000 rows, about 312 MB`.
+    pub(super) fn totals(&self) -> String {
+        let mut parts = Vec::new();
+        parts.extend(self.total_items.map(|items| text::count(items, self.noun(false), self.noun(true))));
+        parts.extend(self.total_rows.map(|rows| format!("about {}", text::count(rows, "row", "rows"))));
+        parts.extend(self.total_bytes.map(|bytes| format!("about {}", text::bytes(bytes))));
+        parts.join(", ")
+    }
+
+    /// `copy     39 tables  120,000 rows  312 MB  4.1 s  76.0 MB/s`.
+    pub(super) fn finished_line(&self) -> String {
+        let seconds = self.finished.unwrap_or_default();
+        let mut parts = Vec::new();
+        match self.tables.len() as u64 {
+            tables if tables > 0 && matches!(self.stage, Stage::Copy | Stage::Verify) => {
+                parts.push(text::count(tables, "table", "tables"));
+            }
+            _ if self.items > 0 => parts.push(text::count(self.items, self.noun(false), self.noun(true))),
+            _ => {}
+        }
+        if self.rows > 0 {
+            parts.push(text::count(self.rows, "row", "rows"));
+        }
+        if self.bytes > 0 {
+            parts.push(text::bytes(self.bytes));
+        }
+        parts.push(text::duration(seconds));
+        parts.extend(text::rate(self.bytes, seconds));
+        if self.retries > 0 {
+            parts.push(text::count(self.retries, "retry", "retries"));
+        }
+        format!("{:<8} {}", self.title(), parts.join("  "))
+    }
+
+    fn noun(&self, is_plural: bool) -> &'static str {
+        let (one, many) = match self.stage {
+            Stage::Copy => ("chunk", "chunks"),
+            Stage::Check | Stage::Fence | Stage::Verify => ("check", "checks"),
+            Stage::Schema | Stage::Indexes | Stage::Finish => ("step", "steps"),
+        };
+        if is_plural { many } else { one }
+    }
+}
+
+impl LaneItem {
+    /// What it is and in which phase: `index clip_index: loading tuples`.
+    pub(super) fn title(&self) -> String {
+        let name = text::escape(&self.item);
+        match &self.phase {
+            Some((phase, _)) => format!("{name}: {}", text::escape(phase)),
+            None => name.into_owned(),
+        }
+    }
+
+    /// How far it is: `45 %  12 s`.
+    pub(super) fn measure(&self, now: Duration) -> String {
+        let elapsed = text::duration(now.saturating_sub(self.started).as_secs_f64());
+        match &self.phase {
+            Some((_, Some(share))) => format!("{}  {elapsed:>6}", percent(share / 100.0)),
+            _ if self.bytes > 0 => format!("{}  {elapsed:>6}", text::bytes(self.bytes)),
+            _ => elapsed,
+        }
+    }
+}
+
+/// ` 61 %`, rounded down: nothing is called whole before it is.
+fn percent(share: f64) -> String {
+    format!("{:>3.0} %", (share.clamp(0.0, 1.0) * 100.0).floor())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn started(lane: usize, item: &str, bytes: Option<u64>) -> Event {
+        Event::ItemStarted {
+            stage: Stage::Copy,
+            lane,
+            item: item.into(),
+            table: Some("public.asset".into()),
+            bytes,
+        }
+    }
+
+    fn finished(lane: usize, item: &str) -> Event {
+        Event::ItemFinished { stage: Stage::Copy, lane, item: item.into(), seconds: 2.0 }
+    }
+
+    fn moved(lane: usize, rows: u64, bytes: u64) -> Event {
+        Event::Progress { stage: Stage::Copy, lane, rows, bytes }
+    }
+
+    fn begun(items: u64, bytes: u64) -> Event {
+        Event::StageStarted { stage: Stage::Copy, items: Some(items), bytes: Some(bytes), rows: None }
+    }
+
+    fn fold(events: &[Event]) -> Progress {
+        let mut progress = Progress::default();
+        for (second, event) in events.iter().enumerate() {
+            progress.apply(event, Duration::from_secs(second as u64));
+        }
+        progress
+    }
+
+    #[test]
+    fn a_retry_is_not_counted_twice_and_takes_nothing_from_the_screen() {
+        let retry = Event::Retry { stage: Stage::Copy, item: "a".into(), reason: "cut".into() };
+        let mut events = vec![begun(2, 200), started(0, "a", Some(100)), moved(0, 9, 90), retry];
+        let progress = fold(&events);
+        let copy = progress.of(Stage::Copy).expect("it began");
+        assert_eq!((copy.rows, copy.shown_rows, copy.shown_share()), (0, 9, Some(0.45)));
+        events.extend([moved(0, 10, 100), finished(0, "a")]);
+        let timings = fold(&events).timings(Duration::from_secs(9));
+        assert_eq!((timings.stages[0].rows, timings.stages[0].retries), (10, 1));
+        let table = timings.tables["public.asset"];
+        assert_eq!((table.rows, table.bytes, table.copy_seconds), (10, 100, 2.0));
+        assert!(!timings.stages[0].is_finished);
+    }
+
+    #[test]
+    fn too_small_an_estimate_stops_at_99_per_cent() {
+        let events =
+            [begun(2, 100), started(0, "a", None), moved(0, 1, 500), finished(0, "a"), started(0, "b", None)];
+        let progress = fold(&events);
+        let line = progress.of(Stage::Copy).expect("it began").line(Duration::from_secs(5));
+        assert_eq!(line, " 99 %  1 row  500 B  100 B/s  5.0 s");
+        let progress = fold(&[&events[..], &[finished(0, "b")]].concat());
+        assert_eq!(progress.of(Stage::Copy).and_then(StageProgress::shown_share), Some(1.0));
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_stage_without_totals() {
+        let progress = fold(&[moved(3, 1, 0)]);
+        assert_eq!(progress.of(Stage::Copy).expect("it began").line(Duration::from_secs(2)), "1 row  2.0 s");
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let item = || (0_u8..4).prop_map(|item| format!("item {item}"));
+        prop_oneof![
+            (0_u64..9, proptest::option::of(0_u64..900)).prop_map(|(items, bytes)| Event::StageStarted {
+                stage: Stage::Copy,
+                items: Some(items),
+                bytes,
+                rows: None
+            }),
+            (0_usize..3, item(), proptest::option::of(0_u64..900))
+                .prop_map(|(lane, item, bytes)| started(lane, &item, bytes)),
+            (0_usize..3, 0_u64..9, 0_u64..400).prop_map(|(lane, rows, bytes)| moved(lane, rows, bytes)),
+            (0_usize..3, item()).prop_map(|(lane, item)| finished(lane, &item)),
+            item().prop_map(|item| Event::Retry { stage: Stage::Copy, item, reason: String::new() }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_share_never_goes_back_nor_above_one(events in proptest::collection::vec(any_event(), 0..60)) {
+            let mut progress = Progress::default();
+            let mut last = (0.0, 0, 0);
+            for (second, event) in events.iter().enumerate() {
+                progress.apply(event, Duration::from_secs(second as u64));
+                if let Some(copy) = progress.of(Stage::Copy) {
+                    let next = (copy.shown_share, copy.shown_rows, copy.shown_bytes);
+                    prop_assert!(next.0 >= last.0 && next.0 <= 1.0);
+                    prop_assert!(next.1 >= last.1 && next.2 >= last.2);
+                    copy.line(Duration::from_secs(second as u64));
+                    last = next;
+                }
+            }
+        }
+    }
+}
