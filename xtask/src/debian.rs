@@ -3,7 +3,7 @@
 //! The files are copied out of `/usr`: the stand-in extensions are installed into the copy, never into the system.
 //! A PostgreSQL can be moved as long as its directories keep their places relative to `bin`.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -19,25 +19,43 @@ pub(crate) const LAYOUT: Layout = Layout {
     include: "usr/include/postgresql/15/server",
 };
 
-/// The installed server's version; installs the packages first where they are missing.
+/// The installed server's version; installs the package first where it is missing.
 pub(crate) fn provide() -> Result<String> {
     let bin_dir = Path::new("/").join(LAYOUT.bin);
-    let headers = Path::new("/").join(LAYOUT.include).join("postgres.h");
-    if !bin_dir.join("postgres").is_file() || !headers.is_file() {
-        install_packages(&["postgresql-15", "postgresql-server-dev-15"])?;
+    if !bin_dir.join("postgres").is_file() {
+        install_packages(&["postgresql-15"])?;
     }
     install::version(&bin_dir)
 }
 
-/// Copies the installed server under `prefix`.
+/// Copies the installed server under `prefix`, and adds its headers.
 pub(crate) fn copy(prefix: &Path) -> Result<()> {
     process::run(
         Command::new("cp")
             .args(["-a", "--parents", "-t"])
             .arg(prefix)
-            .args(["usr/lib/postgresql/15", "usr/share/postgresql/15", "usr/include/postgresql/15"])
+            .args(["usr/lib/postgresql/15", "usr/share/postgresql/15"])
             .current_dir("/"),
-    )
+    )?;
+    // Not installed: the package depends on compilers of several hundred megabytes.
+    process::run(
+        Command::new("apt-get")
+            .args(["-q", "-o", "APT::Sandbox::User=root", "download", "postgresql-server-dev-15"])
+            .current_dir(prefix),
+    )?;
+    unpack_packages(prefix)
+}
+
+/// Unpacks the packages that were downloaded into `prefix` there, and removes them.
+pub(crate) fn unpack_packages(prefix: &Path) -> Result<()> {
+    for entry in prefix.read_dir()? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "deb") {
+            process::run(Command::new("dpkg").arg("-x").arg(&file).arg(prefix))?;
+            fs::remove_file(file)?;
+        }
+    }
+    Ok(())
 }
 
 /// Installs packages; needs root.

@@ -1,10 +1,12 @@
-//! The project's own commands: `cargo xtask servers | test`.
+//! The project's own commands: `cargo xtask servers | images | test`.
 //!
 //! They need a Debian 12 machine with Rust, Python (pip), Node.js (npm) and its packages' registries, nothing else: no
 //! container engine, and no PostgreSQL beforehand.
 
 mod debian;
+mod engine;
 mod extensions;
+mod images;
 mod install;
 mod npm;
 mod pgvector;
@@ -27,6 +29,8 @@ struct Arguments {
 enum Command {
     /// Gets the PostgreSQL servers that the tests run on, and lists them in target/servers/servers.json.
     Servers,
+    /// Builds the container images of tests/images, with an engine started where none runs.
+    Images,
     /// Gets the servers, checks format and lints, and runs every test.
     Test(test::Arguments),
 }
@@ -39,6 +43,7 @@ fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
+        Command::Images => images::build(),
         Command::Test(arguments) => test::run(&arguments),
     }
 }

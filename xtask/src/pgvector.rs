@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{install::Layout, process};
+use crate::{debian, install::Layout, process};
 
 /// What [`download`] gets, for the name of its directory.
 pub(crate) const VERSION: &str = "0.8.0";
@@ -50,13 +50,9 @@ pub(crate) fn download(prefix: &Path) -> Result<()> {
     apt(&["download", "postgresql-server-dev-17"])?;
     apt(&["source", "--download-only", &format!("pgvector={VERSION}-1")])?;
     fs::remove_dir_all(&state)?;
-    for entry in prefix.read_dir()? {
-        let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == "deb") {
-            process::run(Command::new("dpkg").arg("-x").arg(&file).arg(prefix))?;
-        } else if file.to_string_lossy().ends_with(".orig.tar.gz") {
-            process::run(Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(prefix))?;
-        }
+    debian::unpack_packages(prefix)?;
+    for archive in files(prefix, "gz")? {
+        process::run(Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(prefix))?;
     }
     Ok(())
 }
