@@ -9,3 +9,5 @@ pub mod relay;
 pub mod schedule;
 pub mod snapshot;
 pub mod work;
+//! The transfer of rows: from the source's COPY stream to the target, and into the archive.
+pub mod archive;
