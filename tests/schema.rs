@@ -232,6 +232,7 @@ async fn a_legacy_schema_is_rewritten_for_an_ordinary_owner() {
     let roles = Roles {
         owners: Owners::All("new_owner".to_owned()),
         existing: ["new_owner", "legacy_reader"].map(String::from).into(),
+        assignable: ["new_owner"].map(String::from).into(),
         may_impersonate: false,
     };
     let changes = rewrite(&mut dumped.entries, &roles);

@@ -56,6 +56,8 @@ pub fn rewritten(entry: &Entry, input: &Input<'_>) -> (Entry, Vec<Change>, Optio
         let rename = |name: &str| TypeRename {
             from: QualifiedName::new(&legacy.schema, name),
             to: QualifiedName::new(vector_schema(input), name),
+            // pgvector's own (`vector--0.7.0.sql`); pgvecto.rs has another from 0.3 on.
+            storage: "EXTERNAL".to_owned(),
         };
         if entry.class != EntryClass::INDEX {
             changes.extend(rewrite::types(&mut entry, &[rename("vector")]));

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::{Checked, Context, Outcome};
-use crate::error::{Class, Error, Exit, Fault};
+use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Stage};
 use crate::journal::{Record, RunDirectory};
 use crate::pg::{QualifiedName, Session};
@@ -39,7 +39,7 @@ impl Context<'_> {
     ) -> Result<Prepared, Error> {
         let entries = self.entries(checked, snapshot, scratch).await?;
         let (source, target) = (&snapshot.catalog, &checked.target);
-        let jobs = self.jobs(checked);
+        let jobs = self.jobs(source, target);
         let tables = make::tables(source, target, jobs, self.settings.chunk_bytes);
         let vector_rows = count_vectors(snapshot).await?;
         let input = ddl::Input {
@@ -77,6 +77,7 @@ impl Context<'_> {
         let _ = std::fs::remove_file(&archive);
         let request = DumpRequest {
             tools,
+            side: Side::Source,
             endpoint: &Self::child(&self.source)?,
             snapshot: Some(&snapshot.id),
             archive: &archive,
@@ -87,20 +88,6 @@ impl Context<'_> {
             self.events.note(format!("pg_dump: {warning}"));
         }
         Ok(dump.entries)
-    }
-
-    /// As many lanes as this machine has cores, twice over since each waits for two servers, but no more than
-    /// both servers have connections for.
-    fn jobs(&self, checked: &Checked) -> u16 {
-        let free = |catalog: &crate::catalog::Catalog| {
-            let settings = &catalog.server.settings;
-            let taken = i32::try_from(catalog.clients.len()).unwrap_or(i32::MAX);
-            settings.max_connections.saturating_sub(settings.reserved_connections).saturating_sub(taken) / 2
-        };
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let by_servers = free(&checked.source).min(free(&checked.target)).max(1);
-        let default = u16::try_from((2 * cores).clamp(2, 8)).unwrap_or(8).min(u16::try_from(by_servers).unwrap_or(1));
-        self.settings.jobs.unwrap_or(default)
     }
 
     pub(super) fn write_down(

@@ -323,6 +323,24 @@ impl Lane {
         change(&mut self.shared.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// The table that a task works on.
+    fn table(&self, work: Work) -> Option<String> {
+        let plan = &self.shared.plan;
+        let position = match work {
+            Work::Chunk { table, .. }
+            | Work::Count { table }
+            | Work::ReadBack { table, .. }
+            | Work::Vacuum { table }
+            | Work::Analyze { table } => Some(table),
+            Work::Build { step } => match &plan.steps[step].phase {
+                crate::plan::Phase::Build { table, .. } => *table,
+                _ => None,
+            },
+            Work::LargeObjects { .. } => None,
+        };
+        position.map(|table| plan.tables[table].name.to_string())
+    }
+
     fn describe(&self, work: Work) -> String {
         let plan = &self.shared.plan;
         let part = |table: usize, part: usize| match plan.tables[table].chunks.len() {

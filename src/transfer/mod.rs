@@ -1,5 +1,6 @@
 //! Rows from the source into the target: lanes, chunks, digests, the archive.
 
+pub mod archive;
 pub mod convert;
 pub mod digest;
 pub mod lane;
@@ -9,5 +10,3 @@ pub mod relay;
 pub mod schedule;
 pub mod snapshot;
 pub mod work;
-//! The transfer of rows: from the source's COPY stream to the target, and into the archive.
-pub mod archive;
