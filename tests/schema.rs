@@ -16,6 +16,7 @@ use pgmove::schema::rewrite::{
 use pgmove::schema::{
     Change, ChildEndpoint, ChildLimits, ClientSearch, ClientTools, Difference, DumpError, DumpRequest, Entry,
     EntryClass, SESSION_SETTINGS, SchemaDump, Section, Tolerance, compare, dump_schema, read_archive,
+    superuser_reason,
 };
 use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
@@ -175,6 +176,55 @@ async fn a_hard_schema_comes_out_equal() {
     drop((source, target));
     drop_subscriptions(&source_server, "pgmove_schema_source").await;
     drop_subscriptions(&target_server, "pgmove_schema_target").await;
+}
+
+/// An ordinary owner applies whatever is not said to need a superuser, and nothing else.
+#[tokio::test]
+#[ignore = "needs servers, see the head of this file"]
+async fn what_needs_a_superuser_is_known_before() {
+    let (source_server, target_server) = (setting("PGMOVE_TEST_SOURCE"), setting("PGMOVE_TEST_TARGET"));
+    let search = ClientSearch { directory: Some(setting("PGMOVE_TEST_BIN").into()), ..Default::default() };
+    let tools = ClientTools::find(&search, 14).await.expect("client tools");
+    let scratch = tempfile::tempdir().expect("a directory");
+    let source_keywords = database(&source_server, "pgmove_schema_rights").await;
+    connect(&source_keywords).await.batch_execute(NASTY).await.expect("the fixture loads");
+    let mut dumped = dump(&tools, &source_keywords, None, &scratch.path().join("source.dump")).await;
+
+    let target_keywords = database(&target_server, "pgmove_schema_owned").await;
+    let admin = connect(&target_keywords).await;
+    for statement in [
+        "CREATE ROLE new_owner LOGIN",
+        "CREATE ROLE \"Nasty-Reader; --\"",
+        "CREATE ROLE nasty_owner",
+        "ALTER DATABASE pgmove_schema_owned OWNER TO new_owner",
+    ] {
+        let _ = admin.batch_execute(statement).await;
+    }
+    let roles = Roles {
+        owners: Owners::All("new_owner".to_owned()),
+        existing: ["new_owner", "nasty_owner", "Nasty-Reader; --"].map(String::from).into(),
+        may_impersonate: false,
+    };
+    rewrite(&mut dumped.entries, &roles);
+    let owner = connect(&target_keywords.replace("user=postgres", "user=new_owner")).await;
+    for entry in dumped.entries.iter().filter(|entry| !entry.statements.is_empty()) {
+        let one = std::slice::from_ref(entry);
+        match superuser_reason(entry) {
+            None => apply(&owner, one).await,
+            Some(reason) => {
+                owner.batch_execute("BEGIN").await.expect("begun");
+                let mut is_refused = false;
+                for statement in entry.commands() {
+                    is_refused |= owner.batch_execute(&statement).await.is_err();
+                }
+                owner.batch_execute("ROLLBACK").await.expect("ended");
+                assert!(is_refused, "{}: {reason}", entry.object());
+                apply(&admin, one).await;
+            }
+        }
+    }
+    drop_subscriptions(&source_server, "pgmove_schema_rights").await;
+    drop_subscriptions(&target_server, "pgmove_schema_owned").await;
 }
 
 /// All rewrites, as a plan would apply them.

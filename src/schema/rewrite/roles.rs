@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::entry::{Entry, EntryClass};
 use super::super::lexer::{Token, TokenKind};
+use super::super::privilege::OWNED_BY_SUPERUSERS;
 use super::super::statement::top_level;
 use super::{Change, Edit, Rewrite, edit, replace};
 use crate::pg::{display_identifier, quote_identifier};
@@ -69,14 +70,17 @@ fn missing(role: &str) -> String {
     format!("role {} does not exist on the target", display_identifier(role))
 }
 
-/// `ALTER ... OWNER TO`, and the `AUTHORIZATION` of a schema.
+/// `ALTER ... OWNER TO`, and the `AUTHORIZATION` of a schema. What only superusers can own is not given to the one
+/// role of all others.
 pub fn owners(entry: &mut Entry, roles: &Roles) -> Vec<Change> {
+    let needs_superuser = OWNED_BY_SUPERUSERS.contains(&entry.class.name());
     edit(entry, Rewrite::Owner, |statement, tokens| {
         let Some(at) = owner_position(tokens) else { return Edit::Keep };
         let Some(owner) = tokens[at].identifier() else { return Edit::Keep };
         let is_alter = tokens[0].is_word("ALTER");
         match roles.owner_fate(&owner) {
             Fate::Same => Edit::Keep,
+            Fate::Other(_) if needs_superuser => Edit::Drop("only a superuser can own it".to_owned()),
             Fate::Other(role) => Edit::Replace(
                 replace(statement, &[(tokens[at], quote_identifier(&role))]),
                 format!("all objects are given to {}", display_identifier(&role)),
