@@ -143,9 +143,12 @@ pub(super) async fn run(
         command.arg(format!("--dbname={}", endpoint.dbname_keywords));
         passfile = endpoint.passfile_line.as_ref().map(|line| Passfile::write(line, scratch)).transpose()?;
     }
-    // Without it libpq reads ~/.pgpass, whose directory it finds without the environment.
-    command
-        .env("PGPASSFILE", passfile.as_ref().map_or(OsStr::new("/dev/null"), |file| file.path.as_os_str()));
+    // Without it libpq reads ~/.pgpass, whose directory it finds without the environment; a file that cannot be
+    // there is passed over in silence, while libpq warns of a device.
+    command.env(
+        "PGPASSFILE",
+        passfile.as_ref().map_or(OsStr::new("/dev/null/none"), |file| file.path.as_os_str()),
+    );
     let mut child = command.spawn().map_err(start)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let mut output = Vec::new();
