@@ -1,10 +1,13 @@
 -- Objects that a move treats apart, by name: those that need a superuser on the target, and those that may hold
--- a password and are therefore not carried.
+-- a password and are therefore not carried. Event triggers of extensions come with these and are left out.
 -- Columns: kind text, name text, detail text (of a server: its wrapper; of a user mapping: its server; of a
 --          wrapper: 'usable' where the session's role has USAGE, else ''; of an all-tables publication:
 --          'all tables'; of the others: ''). Oldest server: 12.
 SELECT 'event trigger' AS kind, t.evtname::pg_catalog.text AS name, '' AS detail
   FROM pg_catalog.pg_event_trigger t
+ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                    WHERE d.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass AND d.objid = t.oid
+                      AND d.deptype = 'e')
  UNION ALL
 SELECT 'foreign data wrapper', w.fdwname,
        CASE WHEN pg_catalog.has_foreign_data_wrapper_privilege(w.oid, 'USAGE') THEN 'usable' ELSE '' END

@@ -7,9 +7,18 @@
 //!
 //! The few reads that the catalog does not hold are [`Rights`], read once a side by [`Rights::read`].
 
+mod activity;
+mod capacity;
 mod content;
+mod extension;
+mod locale;
+mod permission;
 mod rights;
 mod server;
+mod target;
+#[cfg(test)]
+mod tests;
+mod vector;
 
 use std::cmp::Reverse;
 
@@ -19,7 +28,9 @@ use crate::catalog::{Catalog, SessionRights};
 use crate::plan::VectorIndexChoice;
 use crate::schema::{ClientError, ClientTools};
 
-pub use rights::{DefaultPrivileges, LargeObjectOwner, NamedObject, ObjectKind, Rights, RightsError, UnreadableRelation};
+pub use rights::{
+    DefaultPrivileges, LargeObjectOwner, NamedObject, ObjectKind, Rights, RightsError, UnreadableRelation,
+};
 
 /// Whether a finding stops the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -98,7 +109,20 @@ impl Input<'_> {
 
 /// All findings, blocking ones first, else in the order in which a person would mend them.
 pub fn findings(input: &Input<'_>) -> Vec<Finding> {
-    let mut found = server::findings(input);
+    let mut found = Vec::new();
+    for check in [
+        server::findings,
+        target::findings,
+        permission::findings,
+        extension::findings,
+        vector::findings,
+        locale::findings,
+        capacity::findings,
+        content::findings,
+        activity::findings,
+    ] {
+        found.extend(check(input));
+    }
     // The sort is stable.
     found.sort_by_key(|finding| Reverse(finding.severity));
     found

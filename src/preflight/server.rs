@@ -22,7 +22,10 @@ fn same_database(input: &Input<'_>) -> Vec<Finding> {
     let is_same_name = source.database.name == target.database.name;
     let evidence = match (&source.server.system_identifier, &target.server.system_identifier) {
         (Some(one), Some(other)) if one == other && source.database.oid == target.database.oid => {
-            format!("both servers have system identifier {one}, and both databases OID {}", source.database.oid)
+            format!(
+                "both servers have system identifier {one}, and both databases OID {}",
+                source.database.oid
+            )
         }
         (Some(_), Some(_)) => return vec![],
         _ if input.has_same_address && is_same_name => {
@@ -143,11 +146,14 @@ fn client_tools(input: &Input<'_>) -> Vec<Finding> {
             "client-tools",
             "pg_dump is older than a server",
             format!("{} is version {}, needed is {needed}", tools.pg_dump.display(), tools.version),
-            format!("install PostgreSQL's client programs of version {needed}, or name them with --client-directory"),
+            format!(
+                "install PostgreSQL's client programs of version {needed}, or name them with --client-directory"
+            ),
         )],
         Ok(_) => vec![],
         Err(error) => {
-            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause =
+                std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
             let hint = error.hint().unwrap_or_default();
             vec![blocking(
                 "client-tools",

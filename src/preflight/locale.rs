@@ -1,0 +1,130 @@
+//! Encoding and locale: what the target cannot hold, and what it sorts otherwise.
+
+use super::{Finding, Input, blocking, warning};
+use crate::catalog::{Database, LocaleProvider};
+use crate::pg::quote_identifier;
+
+pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
+    [encoding(input), locale(input), trigrams(input), collation_version(input)].concat()
+}
+
+/// A database's encoding and locale are fixed when it is made.
+fn create_database(source: &Database, target: &Database) -> String {
+    format!(
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING '{}' LC_COLLATE '{}' LC_CTYPE '{}' OWNER {};",
+        quote_identifier(&target.name),
+        source.encoding,
+        source.collate,
+        source.ctype,
+        quote_identifier(&target.owner)
+    )
+}
+
+fn encoding(input: &Input<'_>) -> Vec<Finding> {
+    let (source, target) = (&input.source.database, &input.target.database);
+    let evidence = format!("source {}, target {}", source.encoding, target.encoding);
+    match (source.encoding.as_str(), target.encoding.as_str()) {
+        (one, other) if one == other => vec![],
+        ("SQL_ASCII", _) => vec![warning(
+            "encoding-unchecked",
+            "the source does not know its texts' encoding",
+            format!("{evidence}: a text that is not valid in {} is refused during the copy", target.encoding),
+            "find out the application's encoding and repair such texts on the source first",
+        )],
+        (_, "SQL_ASCII") => vec![warning(
+            "target-encoding-unknown",
+            "the target does not check its texts' encoding",
+            evidence,
+            format!(
+                "as a superuser: DROP DATABASE {}; {}",
+                quote_identifier(&target.name),
+                create_database(source, target)
+            ),
+        )],
+        // Every other encoding of a server converts to UTF-8, but for this internal one.
+        (one, "UTF8") if one != "MULE_INTERNAL" => vec![],
+        _ => vec![blocking(
+            "encoding",
+            "the target's encoding cannot hold the source's texts",
+            evidence,
+            format!(
+                "the encoding is fixed when a database is made; as a superuser: DROP DATABASE {}; {}",
+                quote_identifier(&target.name),
+                create_database(source, target)
+            ),
+        )],
+    }
+}
+
+fn described(database: &Database) -> String {
+    let provider = match database.locale_provider {
+        LocaleProvider::Libc => "libc",
+        LocaleProvider::Icu => "icu",
+        LocaleProvider::Builtin => "builtin",
+    };
+    let locale = database.locale.as_ref().map(|locale| format!(" {locale}")).unwrap_or_default();
+    format!("{provider}{locale}, collate {}, ctype {}", database.collate, database.ctype)
+}
+
+/// `en_US.utf8` and `en_US.UTF-8` are one locale.
+fn normalized(name: &str) -> String {
+    name.to_ascii_lowercase().replace('-', "")
+}
+
+fn has_same_locale(source: &Database, target: &Database) -> bool {
+    let key = |database: &Database| {
+        (normalized(&database.collate), normalized(&database.ctype), database.locale.clone())
+    };
+    source.locale_provider == target.locale_provider && key(source) == key(target)
+}
+
+fn locale(input: &Input<'_>) -> Vec<Finding> {
+    let (source, target) = (&input.source.database, &input.target.database);
+    if has_same_locale(source, target) {
+        return vec![];
+    }
+    vec![warning(
+        "locale-differs",
+        "the target compares and folds texts by another locale",
+        format!("source {}; target {}", described(source), described(target)),
+        format!(
+            "ORDER BY, lower(), ILIKE and unique indexes over lower() or citext may answer otherwise. If that \
+             matters, make the target anew (CloudNative-PG: bootstrap.initdb.localeCollate and localeCType), as a \
+             superuser: DROP DATABASE {}; {}",
+            quote_identifier(&target.name),
+            create_database(source, target)
+        ),
+    )]
+}
+
+/// Under ctype C, `pg_trgm` drops letters that are not ASCII: `show_trgm('Привет')` is empty.
+fn trigrams(input: &Input<'_>) -> Vec<Finding> {
+    let is_ascii_only = |database: &Database| {
+        database.locale_provider == LocaleProvider::Libc && ["C", "POSIX"].contains(&database.ctype.as_str())
+    };
+    let has_trigrams = input.source.extensions.iter().any(|extension| extension.name == "pg_trgm");
+    if !has_trigrams || !is_ascii_only(&input.target.database) || is_ascii_only(&input.source.database) {
+        return vec![];
+    }
+    vec![warning(
+        "trigrams-ascii-only",
+        "searches with pg_trgm will not find letters that are not ASCII",
+        format!("target ctype {}, source ctype {}", input.target.database.ctype, input.source.database.ctype),
+        "make the target's database with the source's ctype (CloudNative-PG: bootstrap.initdb.localeCType), or with \
+         C.UTF-8",
+    )]
+}
+
+fn collation_version(input: &Input<'_>) -> Vec<Finding> {
+    let database = &input.source.database;
+    match (&database.collation_version, &database.actual_collation_version) {
+        (Some(made), Some(now)) if made != now => vec![warning(
+            "collation-version",
+            "the source's system sorts otherwise than when its indexes were made: they may be damaged",
+            format!("collation version {made} when the database was made, {now} now"),
+            "the move reads tables, not indexes, and builds the target's anew; a unique index that let duplicates in \
+             fails there. To be sure, on the source: REINDEX DATABASE, then ALTER DATABASE ... REFRESH COLLATION VERSION",
+        )],
+        _ => vec![],
+    }
+}

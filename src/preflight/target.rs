@@ -1,0 +1,106 @@
+//! Whether the target is free: empty, not another run's, not read-only, not in use.
+
+use super::{Finding, Input, Ledger, blocking, few, warning};
+use crate::pg::{display_identifier, quote_identifier};
+
+pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
+    [other_run(input), not_empty(input), read_only(input), in_use(input)].concat()
+}
+
+fn other_run(input: &Input<'_>) -> Vec<Finding> {
+    let Ledger::Other(run) = input.ledger else { return vec![] };
+    let title = "the target holds the ledger of another run";
+    let evidence = format!("schema pgmove belongs to run {run}");
+    if input.replaces_target {
+        return vec![warning(
+            "other-ledger",
+            title,
+            evidence,
+            "make sure that run is over: --replace drops its work, which cannot be resumed then",
+        )];
+    }
+    vec![blocking(
+        "other-ledger",
+        title,
+        evidence,
+        format!(
+            "go on with it: `pgmove run --resume --run-dir DIRECTORY` with that run's directory; or drop its work \
+             with `--replace {}`",
+            input.target.database.name
+        ),
+    )]
+}
+
+fn not_empty(input: &Input<'_>) -> Vec<Finding> {
+    let objects = &input.target.user_objects;
+    if objects.count == 0 || input.ledger == Ledger::Own {
+        return vec![];
+    }
+    let database = &input.target.database.name;
+    let first: Vec<String> =
+        objects.first.iter().map(|object| format!("{} {}", object.kind, object.name)).collect();
+    let evidence = match objects.count.saturating_sub(first.len() as u64) {
+        0 => format!("{} objects: {}", objects.count, first.join(", ")),
+        more => format!("{} objects: {} and {more} more", objects.count, first.join(", ")),
+    };
+    if input.replaces_target {
+        return vec![warning(
+            "target-replaced",
+            format!("everything in the target database {} is dropped", display_identifier(database)),
+            evidence,
+            "leave --replace away if any of it is still needed",
+        )];
+    }
+    vec![blocking(
+        "target-not-empty",
+        format!("the target database {} is not empty", display_identifier(database)),
+        evidence,
+        format!(
+            "name an empty database with --target, or let pgmove drop what is there with `--replace {database}`; \
+             if an application created it, stop that application first"
+        ),
+    )]
+}
+
+/// The mark of a move under way; without this run's ledger somebody else set it, and it would stay.
+fn read_only(input: &Input<'_>) -> Vec<Finding> {
+    let database = &input.target.database;
+    let mark = database.settings.iter().find(|setting| {
+        setting.name == "default_transaction_read_only"
+            && ["on", "true", "yes", "1"].contains(&setting.value.to_ascii_lowercase().as_str())
+    });
+    let Some(mark) = mark.filter(|_| input.ledger != Ledger::Own) else { return vec![] };
+    let name = quote_identifier(&database.name);
+    let (evidence, statement) = match &mark.role {
+        None => (
+            format!("ALTER DATABASE {name} SET default_transaction_read_only = {}", mark.value),
+            format!("ALTER DATABASE {name} RESET default_transaction_read_only;"),
+        ),
+        Some(role) => {
+            let prefix = format!("ALTER ROLE {} IN DATABASE {name}", quote_identifier(role));
+            (
+                format!("{prefix} SET default_transaction_read_only = {}", mark.value),
+                format!("{prefix} RESET default_transaction_read_only;"),
+            )
+        }
+    };
+    vec![blocking(
+        "target-read-only",
+        "the target database is set read-only, and not by this run",
+        evidence,
+        format!("if no other move is under way: {statement}"),
+    )]
+}
+
+fn in_use(input: &Input<'_>) -> Vec<Finding> {
+    let sessions = super::activity::applications(&input.target.clients);
+    if sessions.is_empty() {
+        return vec![];
+    }
+    vec![warning(
+        "target-in-use",
+        "applications are connected to the target",
+        few(sessions),
+        "stop them until the verdict: what they write would be in the way, or lost",
+    )]
+}
