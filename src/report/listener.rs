@@ -141,3 +141,65 @@ impl Write for LogWriter {
         Ok(())
     }
 }
+
+/// Plays a script of events against a clock that does not run: `(milliseconds, event)`. `look` is called after
+/// every drawing.
+#[cfg(test)]
+pub(super) fn replay(script: &[(u64, Event)], output: &mut dyn Output, mut look: impl FnMut(Duration)) -> Timings {
+    let mut progress = Progress::default();
+    let mut drawn = Duration::ZERO;
+    let mut now = Duration::ZERO;
+    for (time, event) in script {
+        while now < Duration::from_millis(*time) {
+            now += Duration::from_millis(50);
+            if now.saturating_sub(drawn) >= output.interval() {
+                output.tick(&progress, now);
+                drawn = now;
+                look(now);
+            }
+        }
+        progress.apply(event, now);
+        output.event(event, &progress, now);
+    }
+    output.end();
+    progress.timings(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Events, Stage};
+    use crate::report::sample;
+
+    #[test]
+    fn finishing_waits_for_no_sender() {
+        let (events, receiver) = Events::channel();
+        let listener = Listener::start(Mode::Quiet, receiver);
+        for (_, event) in sample::script() {
+            if !matches!(event, Event::Warning { .. }) {
+                events.emit(event);
+            }
+        }
+        let timings = listener.finish();
+        events.note("nobody hears this");
+        assert_eq!(timings.stages.len(), 3);
+        assert_eq!(timings.tables["public.smart_search"].rows, 100_000);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_stops_nothing() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        for output in [&mut Plain::new(Closed, true) as &mut dyn Output, &mut Lines::new(Closed)] {
+            let timings = replay(&sample::script(), output, |_| {});
+            assert_eq!(timings.stages.iter().map(|stage| stage.stage).max(), Some(Stage::Indexes));
+        }
+    }
+}

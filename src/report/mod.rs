@@ -9,18 +9,31 @@
 //! is no reason to stop a move: errors of writing are ignored.
 
 mod bars;
+mod closing;
+mod error;
+mod findings;
+mod grid;
 mod json;
 mod listener;
 mod plain;
+mod plan;
 mod progress;
+#[cfg(test)]
+mod sample;
 mod text;
+mod verdict;
 
 use std::io::Write as _;
 
+pub use closing::closing;
+pub use error::{error, meaning};
+pub use findings::findings;
 pub use json::{CommandResult, Failure};
 pub use listener::{Listener, LogWriter, Mode};
+pub use plan::plan;
 pub use progress::{StageTiming, TableTiming, Timings};
 pub use text::{Page, bytes, duration, escape, number};
+pub use verdict::{Scope, sentence};
 
 /// Writes a result to stdout.
 pub fn print(text: &str) {

@@ -84,3 +84,26 @@ pub(super) fn milestone(event: &Event, progress: &Progress, has_notes: bool) -> 
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::listener::replay;
+    use crate::report::sample;
+
+    fn lines(mut plain: Plain<Vec<u8>>) -> String {
+        replay(&sample::script(), &mut plain, |_| {});
+        String::from_utf8_lossy(&plain.out).into_owned()
+    }
+
+    #[test]
+    fn lines_for_a_log() {
+        insta::assert_snapshot!(lines(Plain::new(Vec::new(), true)));
+    }
+
+    #[test]
+    fn quiet_tells_warnings_only() {
+        let text = lines(Plain::quiet(Vec::new()));
+        assert_eq!(text, "warning: the source was written: table \"a\\x1b[31m\"\n");
+    }
+}

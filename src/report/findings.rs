@@ -1,0 +1,66 @@
+//! The findings of the check, for a person: the blocking ones first, each with what was seen and what to do.
+
+use std::cmp::Reverse;
+use std::fmt::Write as _;
+
+use crate::preflight::{Finding, Severity};
+use crate::report::text::{Colour, Page, count};
+
+/// All findings and their number.
+pub fn findings(findings: &[Finding], page: Page) -> String {
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| Reverse(finding.severity));
+    let mut out = String::new();
+    for finding in &sorted {
+        let (word, colour) = match finding.severity {
+            Severity::Blocking => ("blocking", Colour::Red),
+            Severity::Warning => ("warning", Colour::Yellow),
+        };
+        let mut entry = String::new();
+        page.wrap(&mut entry, &format!("{word}: "), &format!("{} [{}]", finding.title, finding.id));
+        out.push_str(&entry.replacen(word, &page.paint(word, colour), 1));
+        for (lead, text) in [("  seen: ", &finding.evidence), ("  next: ", &finding.remedy)] {
+            page.wrap(&mut out, lead, text);
+        }
+        out.push('\n');
+    }
+    let blocking = sorted.iter().filter(|finding| finding.severity == Severity::Blocking).count() as u64;
+    let warnings = sorted.len() as u64 - blocking;
+    let _ = match (blocking, warnings) {
+        (0, 0) => writeln!(out, "check: nothing stands in the way"),
+        (0, _) => writeln!(out, "check: {}; nothing stands in the way", count(warnings, "warning", "warnings")),
+        _ => writeln!(
+            out,
+            "check: refused, {} and {}; nothing was written",
+            count(blocking, "blocking finding", "blocking findings"),
+            count(warnings, "warning", "warnings")
+        ),
+    };
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn findings_for_a_person() {
+        insta::assert_snapshot!(findings(&sample::findings(), sample::PAGE));
+    }
+
+    #[test]
+    fn no_finding_is_said_too() {
+        assert_eq!(findings(&[], sample::PAGE), "check: nothing stands in the way\n");
+        assert_eq!(
+            findings(&sample::findings()[..1], sample::PAGE).lines().last(),
+            Some("check: 1 warning; nothing stands in the way")
+        );
+    }
+
+    #[test]
+    fn the_severity_is_coloured_on_a_terminal() {
+        let page = Page { is_coloured: true, ..sample::PAGE };
+        assert!(findings(&sample::findings(), page).starts_with("\x1b[31mblocking\x1b[0m: the target"));
+    }
+}

@@ -1,0 +1,231 @@
+//! The plan, for a person: what will be done, in the order of the stages.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::plan::columns::Treatment;
+use crate::plan::{Phase, Plan, Route, Step, TablePlan};
+use crate::report::grid::grid;
+use crate::report::text::{Colour, Page, bytes, count, escape, number};
+use crate::schema::{Change, Rewrite};
+
+/// So many tables are listed, the largest; the rest is counted.
+const LISTED_TABLES: usize = 20;
+/// Of a rewrite that touches nearly every object, so many changes are shown; all are in the JSON.
+const LISTED_CHANGES: usize = 3;
+
+/// The whole plan.
+pub fn plan(plan: &Plan, page: Page) -> String {
+    let mut out = String::new();
+    page.wrap(&mut out, "plan ", &format!("{}, {}", escape(&plan.run), count(plan.jobs.into(), "lane", "lanes")));
+    schema(plan, page, &mut out);
+    copy(plan, page, &mut out);
+    indexes(plan, page, &mut out);
+    finish(plan, page, &mut out);
+    rewrites(plan, page, &mut out);
+    if !plan.not_carried.is_empty() {
+        head(page, &mut out, "not carried", "the target will not have it");
+        for left in &plan.not_carried {
+            page.wrap(&mut out, "  ", &format!("{}: {}", escape(&left.object), escape(&left.reason)));
+        }
+    }
+    out
+}
+
+fn head(page: Page, out: &mut String, title: &str, text: &str) {
+    let _ = writeln!(out, "\n{}  {text}", page.paint(&format!("{title:<8}"), Colour::Bold));
+}
+
+fn indent(out: &mut String, text: &str) {
+    for line in text.lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+}
+
+fn steps(plan: &Plan, wanted: fn(&Phase) -> bool) -> Vec<&Step> {
+    plan.steps.iter().filter(|step| wanted(&step.phase)).collect()
+}
+
+/// Every statement of these steps that goes over the admin connection.
+fn admin(steps: &[&Step], page: Page, out: &mut String) {
+    for step in steps.iter().filter(|step| step.route == Route::Admin) {
+        page.wrap(out, "  as admin: ", &escape(&step.object));
+        for statement in &step.statements {
+            page.wrap(out, "    ", statement);
+        }
+    }
+}
+
+fn schema(plan: &Plan, page: Page, out: &mut String) {
+    let steps = steps(plan, |phase| matches!(phase, Phase::PreData));
+    head(page, out, "schema", &count(steps.len() as u64, "step", "steps"));
+    admin(&steps, page, out);
+}
+
+fn copy(plan: &Plan, page: Page, out: &mut String) {
+    let total = plan.tables.iter().map(|table| table.bytes).sum();
+    let chunks = plan.tables.iter().map(|table| table.chunks.len() as u64).sum();
+    let mut parts =
+        vec![count(plan.tables.len() as u64, "table", "tables"), bytes(total), count(chunks, "chunk", "chunks")];
+    let sequences = plan.sequences.len() as u64;
+    parts.extend((sequences > 0).then(|| count(sequences, "sequence", "sequences")));
+    let batches = plan.large_objects.len() as u64;
+    parts.extend((batches > 0).then(|| count(batches, "batch of large objects", "batches of large objects")));
+    head(page, out, "copy", &parts.join(", "));
+
+    let mut sorted: Vec<&TablePlan> = plan.tables.iter().collect();
+    sorted.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    let row = |table: &&TablePlan| {
+        vec![
+            table.name.to_string(),
+            format(table).to_owned(),
+            number(table.chunks.len() as u64),
+            bytes(table.bytes),
+            table.estimated_rows.map_or("unknown".into(), number),
+        ]
+    };
+    let rows: Vec<Vec<String>> = sorted.iter().take(LISTED_TABLES).map(row).collect();
+    if !rows.is_empty() {
+        // The grid stands two columns in.
+        let page = Page { width: page.width.saturating_sub(2), ..page };
+        indent(out, &grid(page, &["table", "format", ">chunks", ">size", ">rows, estimated"], &rows));
+    }
+    let rest = &sorted[sorted.len().min(LISTED_TABLES)..];
+    if !rest.is_empty() {
+        let size = rest.iter().map(|table| table.bytes).sum();
+        let _ = writeln!(out, "  and {} more, {} in all", number(rest.len() as u64), bytes(size));
+    }
+    for table in &plan.tables {
+        if let Some(reason) = table.text_reason() {
+            let line = format!("{} travels as text: {}", escape(&table.name.to_string()), escape(&reason));
+            page.wrap(out, "  ", &line);
+        }
+        if let Some(condition) = &table.condition {
+            let line = format!("{}: only rows {}", escape(&table.name.to_string()), escape(condition));
+            page.wrap(out, "  ", &line);
+        }
+    }
+}
+
+fn format(table: &TablePlan) -> &'static str {
+    let is_converted = table.columns.iter().any(|column| column.treatment == Treatment::Embedding);
+    match (table.text_reason(), is_converted) {
+        (Some(_), _) => "text",
+        (None, true) => "binary, embeddings converted",
+        (None, false) => "binary",
+    }
+}
+
+fn indexes(plan: &Plan, page: Page, out: &mut String) {
+    let steps = steps(plan, |phase| matches!(phase, Phase::Build { .. } | Phase::ForeignKey { .. }));
+    let foreign_keys = steps.iter().filter(|step| matches!(step.phase, Phase::ForeignKey { .. })).count() as u64;
+    let builds = steps.len() as u64 - foreign_keys;
+    let text = format!(
+        "{}, {}, {} of memory at once",
+        count(builds, "index or constraint", "indexes and constraints"),
+        count(foreign_keys, "foreign key", "foreign keys"),
+        bytes(plan.index_memory)
+    );
+    head(page, out, "indexes", &text);
+    let vectors: Vec<Vec<String>> = steps
+        .iter()
+        .filter_map(|step| Some((step, step.vector_index.as_ref()?)))
+        .map(|(step, index)| {
+            vec![
+                index.index.to_string(),
+                format!("{} of {}", index.column, index.table),
+                index.access_method.clone(),
+                if index.lists > 0 { number(index.lists) } else { String::new() },
+                bytes(step.maintenance_work_mem + index.memory),
+            ]
+        })
+        .collect();
+    if !vectors.is_empty() {
+        let page = Page { width: page.width.saturating_sub(2), ..page };
+        indent(out, &grid(page, &["vector index", "column", "method", ">lists", ">memory"], &vectors));
+    }
+    admin(&steps, page, out);
+}
+
+fn finish(plan: &Plan, page: Page, out: &mut String) {
+    let steps = steps(plan, |phase| matches!(phase, Phase::Finish));
+    head(page, out, "finish", &count(steps.len() as u64, "step", "steps"));
+    let views: Vec<String> = plan.materialized_views.iter().map(|view| view.name.to_string()).collect();
+    if !views.is_empty() {
+        page.wrap(out, "  ", &format!("refreshed and compared apart: {}", escape(&views.join(", "))));
+    }
+    admin(&steps, page, out);
+}
+
+fn rewrites(plan: &Plan, page: Page, out: &mut String) {
+    let mut by_rule: BTreeMap<Rewrite, Vec<&Change>> = BTreeMap::new();
+    for change in &plan.rewrites {
+        by_rule.entry(change.rewrite).or_default().push(change);
+    }
+    if by_rule.is_empty() {
+        return;
+    }
+    head(page, out, "rewrites", &count(plan.rewrites.len() as u64, "changed statement", "changed statements"));
+    for (rule, changes) in by_rule {
+        let shown = if is_everywhere(rule) { LISTED_CHANGES } else { usize::MAX };
+        let _ = writeln!(out, "  {}: {}", name(rule), number(changes.len() as u64));
+        for change in changes.iter().take(shown) {
+            page.wrap(out, "    ", &format!("{}: {}", escape(&change.object), escape(&change.reason)));
+            page.wrap(out, "      - ", &change.before);
+            page.wrap(out, "      + ", change.after.as_deref().unwrap_or("(left out)"));
+        }
+        if changes.len() > shown {
+            let _ = writeln!(out, "    and {} more alike", number((changes.len() - shown) as u64));
+        }
+    }
+}
+
+/// Whether a rewrite touches nearly every object.
+fn is_everywhere(rule: Rewrite) -> bool {
+    matches!(rule, Rewrite::Owner | Rewrite::Role | Rewrite::Grantor)
+}
+
+fn name(rule: Rewrite) -> &'static str {
+    match rule {
+        Rewrite::Owner => "owner",
+        Rewrite::Role => "role",
+        Rewrite::Grantor => "grantor",
+        Rewrite::Extension => "extension",
+        Rewrite::LegacySchema => "legacy schema",
+        Rewrite::PublicSchema => "schema public",
+        Rewrite::Type => "type",
+        Rewrite::VectorIndex => "vector index",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_plan_for_a_person() {
+        insta::assert_snapshot!(plan(&sample::plan(), sample::PAGE));
+    }
+
+    #[test]
+    fn a_plan_names_every_admin_statement_and_counts_small_tables() {
+        let mut many = sample::plan();
+        let small = many.tables[0].clone();
+        many.tables.extend((0..30).map(|number| {
+            let mut table = small.clone();
+            table.name.name = format!("t{number}");
+            table.bytes = 8192;
+            table
+        }));
+        let text = plan(&many, sample::PAGE);
+        let statements: Vec<&String> = many
+            .steps
+            .iter()
+            .filter(|step| step.route == Route::Admin)
+            .flat_map(|step| &step.statements)
+            .collect();
+        assert!(!statements.is_empty() && statements.iter().all(|statement| text.contains(*statement)), "{text}");
+        assert!(text.contains("\n  and 13 more, 106 kB in all\n"), "{text}");
+    }
+}
