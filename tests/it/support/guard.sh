@@ -2,7 +2,8 @@
 # tests hold open. When that ends, however they ended, it stops the server and removes the directory.
 #
 # Arguments: the directory, then the command that runs the server in the foreground.
-# Words: start (does nothing when it runs), crash (as a machine does), stop (as an administrator does).
+# Words: start (does nothing when it runs), crash (as a machine does), stop (as an administrator does). Each is answered
+# with an empty line when it is done.
 
 directory=$1
 shift
@@ -23,13 +24,15 @@ end() {
 while read -r word; do
     case $word in
     start)
-        runs && continue
-        "$@" </dev/null >>"$directory/log" 2>&1 &
-        server=$!
+        if ! runs; then
+            "$@" </dev/null >>"$directory/log" 2>&1 &
+            server=$!
+        fi
         ;;
     crash) end KILL ;;
     stop) end INT ;;
     esac
+    echo
 done
 end QUIT
 rm -rf "$directory"

@@ -5,11 +5,13 @@
 //! however that ends (see `guard.sh`).
 
 mod command;
+mod container;
 mod database;
 mod install;
+mod local;
 mod server;
 
-use std::sync::Arc;
+use std::{env, sync::Arc};
 
 pub(crate) use command::{pgmove, psql};
 pub(crate) use database::Database;
@@ -29,17 +31,36 @@ const PAIRS: [(u32, u32); 3] = [(14, 16), (15, 17), (16, 18)];
 const SMOKE: (u32, u32) = (12, 18);
 
 /// The pairs that every end-to-end test runs on; a server starts when its pair is reached.
+///
+/// With `PGMOVE_TEST_CONTAINERS` set, the last pair is one of containers.
 pub(crate) fn pairs() -> impl Iterator<Item = Pair> {
-    PAIRS.into_iter().map(Pair::shared)
+    PAIRS.into_iter().map(Pair::local).chain(images().into_iter().map(Pair::containers))
+}
+
+/// Images of a source and a target: those of tests/images, or the ones that the environment names.
+///
+/// None unless `PGMOVE_TEST_CONTAINERS` is set.
+pub(crate) fn images() -> Option<(String, String)> {
+    let image = |variable, own: &str| env::var(variable).unwrap_or_else(|_| own.to_owned());
+    env::var_os("PGMOVE_TEST_CONTAINERS").map(|_| {
+        (
+            image("PGMOVE_TEST_SOURCE_IMAGE", "pgmove-test/legacy"),
+            image("PGMOVE_TEST_TARGET_IMAGE", "pgmove-test/new"),
+        )
+    })
 }
 
 /// From the oldest source to the newest target.
 pub(crate) fn smoke_pair() -> Pair {
-    Pair::shared(SMOKE)
+    Pair::local(SMOKE)
 }
 
 impl Pair {
-    fn shared((source, target): (u32, u32)) -> Self {
+    fn local((source, target): (u32, u32)) -> Self {
         Self { source: Server::shared(source), target: Server::shared(target) }
+    }
+
+    fn containers((source, target): (String, String)) -> Self {
+        Self { source: Server::shared_image(&source), target: Server::shared_image(&target) }
     }
 }

@@ -1,48 +1,26 @@
-//! A running PostgreSQL server on loopback, with its data in a temporary directory.
+//! A running PostgreSQL server on loopback.
 
 use std::{
     collections::HashMap,
-    fs::{self, Permissions},
-    io::Write,
+    fs,
+    io::{Read, Write},
     net::TcpListener,
-    os::unix::{
-        fs::{MetadataExt, PermissionsExt, chown},
-        process::CommandExt,
-    },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use super::{Database, Install, psql};
+use super::{Database, container, local, psql};
 
-/// The superuser's password, over TCP; the Unix socket asks for none.
-const PASSWORD: &str = "superuser-secret";
+/// The superuser's password, over TCP; a local cluster's Unix socket asks for none.
+pub(super) const PASSWORD: &str = "superuser-secret";
 
 /// How long a server may take to accept connections, after a crash too.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Settings of every server. Nothing here has to survive the machine, so nothing waits for a disk.
-const SETTINGS: &str = "
-listen_addresses = '127.0.0.1'
-fsync = off
-synchronous_commit = off
-full_page_writes = off
-max_connections = 200
-max_prepared_transactions = 10
-password_encryption = 'scram-sha-256'
-shared_buffers = '64MB'
-";
-
-/// Over TCP by password, as applications connect; over the socket without, for the tests' own convenience.
-const HOST_BASED_AUTHENTICATION: &str = "
-local all all trust
-host all all 127.0.0.1/32 scram-sha-256
-";
-
-/// How a server differs from the usual one of its version.
+/// How a local server differs from the usual one of its version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Variant {
     /// More options of `initdb`, such as `--locale=C`, `--encoding=LATIN1` or `--data-checksums`.
@@ -57,79 +35,98 @@ pub(crate) struct Variant {
 
 /// A running server; it ends with its last reference, or with the process.
 pub(crate) struct Server {
-    /// What it runs from.
-    pub(crate) install: &'static Install,
     /// On 127.0.0.1.
     pub(crate) port: u16,
-    /// Holds the Unix socket of that port.
-    pub(crate) socket_dir: PathBuf,
+    place: Place,
     /// Ends the server when its stdin does.
     guard: Mutex<Child>,
+    major: OnceLock<u32>,
 }
 
-type Shared = HashMap<(u32, Variant), Arc<OnceLock<Arc<Server>>>>;
+/// Where a server runs.
+pub(super) enum Place {
+    /// A cluster in this directory, which also holds its log and its Unix socket.
+    Directory(PathBuf),
+    /// A container of this id.
+    Container(String),
+}
+
+/// What a shared server is started from.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Origin {
+    Local(u32, Variant),
+    Image(String),
+}
+
+type Shared = HashMap<Origin, Arc<OnceLock<Arc<Server>>>>;
 
 static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
 
 impl Server {
-    /// The server of this major version that all tests share; started by the first that asks.
+    /// The local server of this major version that all tests share; started by the first that asks.
     pub(crate) fn shared(major: u32) -> Arc<Self> {
         Self::shared_variant(major, &Variant::default())
     }
 
-    /// The shared server of this major version and variant.
+    /// The shared local server of this major version and variant.
     pub(crate) fn shared_variant(major: u32, variant: &Variant) -> Arc<Self> {
-        let key = (major, variant.clone());
-        let cell = Arc::clone(SHARED.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
-        Arc::clone(cell.get_or_init(|| Self::start(major, variant)))
+        Self::share(&Origin::Local(major, variant.clone()))
     }
 
-    /// A server for one test alone, which may crash it or change its settings.
+    /// The shared server in a container of this image.
+    pub(crate) fn shared_image(image: &str) -> Arc<Self> {
+        Self::share(&Origin::Image(image.to_owned()))
+    }
+
+    /// A local server for one test alone, which may crash it or change its settings.
     pub(crate) fn start(major: u32, variant: &Variant) -> Arc<Self> {
-        let install = Install::of(major);
-        let account = Account::unprivileged();
-        let directory = tempfile::Builder::new()
-            .prefix(&format!("pgmove-test-{major}-"))
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir()
-            .expect("a temporary directory")
-            .keep();
-        account.give(&directory);
-        let data = directory.join("data");
+        Self::start_from(&Origin::Local(major, variant.clone()))
+    }
+
+    /// A server in a container for one test alone.
+    pub(crate) fn start_image(image: &str) -> Arc<Self> {
+        Self::start_from(&Origin::Image(image.to_owned()))
+    }
+
+    fn share(origin: &Origin) -> Arc<Self> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let cell = Arc::clone(shared.entry(origin.clone()).or_default());
+        // Others may start at the same time.
+        drop(shared);
+        Arc::clone(cell.get_or_init(|| Self::start_from(origin)))
+    }
+
+    fn start_from(origin: &Origin) -> Arc<Self> {
         let port = free_port();
-        initialise(install, &account, &directory, variant.initdb);
-        append(&data.join("postgresql.conf"), &settings(install, port, &directory, variant));
-        let rules = format!("{}\n{HOST_BASED_AUTHENTICATION}", variant.host_based_authentication);
-        fs::write(data.join("pg_hba.conf"), rules).expect("pg_hba.conf can be written");
-        for (name, contents) in &variant.files {
-            let file = data.join(name);
-            fs::write(&file, contents).expect("a file in the data directory");
-            // The server refuses a key that others can read.
-            fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("its mode");
-            account.give(&file);
-        }
-        let guard = account
-            .command("sh", &directory)
-            .args(["-c", include_str!("guard.sh"), "guard"])
-            .arg(&directory)
-            .arg(install.bin_dir.join("postgres"))
-            .arg("-D")
-            .arg(&data)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // An interrupt from the terminal is for the tests; the guard notices when they are gone.
-            .process_group(0)
-            .spawn()
-            .expect("sh runs");
-        let server = Self { install, port, socket_dir: directory, guard: Mutex::new(guard) };
+        let (place, guard) = match origin {
+            Origin::Local(major, variant) => local::prepare(*major, variant, port),
+            Origin::Image(image) => container::prepare(image, port),
+        };
+        let server = Self { port, place, guard: Mutex::new(guard), major: OnceLock::new() };
         server.restart();
         Arc::new(server)
     }
 
-    /// Its major version.
+    /// Its major version, such as 16.
     pub(crate) fn major(&self) -> u32 {
-        self.install.major
+        *self.major.get_or_init(|| {
+            let number = psql(&self.uri("postgres"), "SHOW server_version_num").expect("a running server");
+            number.parse::<u32>().expect("a number") / 10000
+        })
+    }
+
+    /// Whether CREATE EXTENSION knows this name here.
+    pub(crate) fn offers(&self, extension: &str) -> bool {
+        let sql = format!("SELECT count(*) FROM pg_available_extensions WHERE name = '{extension}'");
+        psql(&self.uri("postgres"), &sql).as_deref() == Ok("1")
+    }
+
+    /// The directory of the Unix socket, and of all its files; none when the server runs in a container.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Directory(directory) => Some(directory),
+            Place::Container(_) => None,
+        }
     }
 
     /// The superuser's URI of a database here.
@@ -165,18 +162,29 @@ impl Server {
             // Again each time: a postmaster gives up while sessions of a crashed one still end.
             self.tell("start");
             let Err(error) = psql(&uri, "SELECT 1") else { return };
-            if start.elapsed() > START_LIMIT {
-                let log = fs::read_to_string(self.socket_dir.join("log")).unwrap_or_default();
-                panic!("PostgreSQL {} did not start: {error}\n{log}", self.major());
-            }
+            assert!(start.elapsed() < START_LIMIT, "the server did not start: {error}\n{}", self.log());
             thread::sleep(Duration::from_millis(50));
         }
     }
 
+    /// What the server has logged.
+    pub(crate) fn log(&self) -> String {
+        match &self.place {
+            Place::Directory(directory) => fs::read_to_string(directory.join("log")).unwrap_or_default(),
+            Place::Container(id) => {
+                let output = Command::new("docker").args(["logs", id]).output().expect("docker runs");
+                String::from_utf8_lossy(&output.stderr).into_owned()
+            }
+        }
+    }
+
+    /// Has the guard obey a word, and waits until it did.
     fn tell(&self, word: &str) {
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         let words = guard.stdin.as_mut().expect("stdin is piped");
         writeln!(words, "{word}").expect("the guard lives as long as its server");
+        let answers = guard.stdout.as_mut().expect("stdout is piped");
+        answers.read_exact(&mut [0]).expect("the guard answers with an empty line");
     }
 }
 
@@ -186,81 +194,6 @@ impl Drop for Server {
         // Closes its stdin first. Were it lost, there would be nothing more to do.
         let _ = guard.wait();
     }
-}
-
-/// Who runs the servers: PostgreSQL refuses root.
-struct Account {
-    /// User and group; none when this process is an ordinary user's already.
-    ids: Option<(u32, u32)>,
-}
-
-impl Account {
-    /// Debian's `postgres` where there is one, else `nobody`, when this process is root's.
-    fn unprivileged() -> Self {
-        let is_root = fs::metadata("/proc/self").expect("/proc is mounted").uid() == 0;
-        Self {
-            ids: is_root.then(|| user_ids("postgres").or_else(|| user_ids("nobody")).expect("a user nobody")),
-        }
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>, directory: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(directory);
-        if let Some((user, group)) = self.ids {
-            command.uid(user).gid(group);
-        }
-        command
-    }
-
-    fn give(&self, path: &Path) {
-        if let Some((user, group)) = self.ids {
-            chown(path, Some(user), Some(group)).expect("root may change owners");
-        }
-    }
-}
-
-/// User and group number of a user of this machine.
-fn user_ids(name: &str) -> Option<(u32, u32)> {
-    let users = fs::read_to_string("/etc/passwd").ok()?;
-    let fields =
-        users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
-    Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
-}
-
-fn initialise(install: &Install, account: &Account, directory: &Path, options: &[&str]) {
-    let password = directory.join("password");
-    fs::write(&password, PASSWORD).expect("the superuser's password");
-    let output = account
-        .command(install.bin_dir.join("initdb"), directory)
-        .args([
-            "--pgdata=data",
-            "--username=postgres",
-            "--auth-local=trust",
-            "--auth-host=scram-sha-256",
-            "--pwfile=password",
-            "--no-sync",
-        ])
-        .args(["--encoding=UTF8", "--locale=C.UTF-8"])
-        .args(options)
-        .output()
-        .expect("initdb runs");
-    assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn settings(install: &Install, port: u16, directory: &Path, variant: &Variant) -> String {
-    // Both refuse to work where they were not loaded with the server.
-    let preload =
-        ["vchord", "vectors"].into_iter().filter(|name| install.offers(name)).collect::<Vec<_>>().join(",");
-    let directory = directory.display();
-    format!(
-        "{SETTINGS}shared_preload_libraries = '{preload}'\nport = {port}\nunix_socket_directories = '{directory}'\n{}\n",
-        variant.settings
-    )
-}
-
-fn append(file: &Path, text: &str) {
-    let mut file = fs::OpenOptions::new().append(true).open(file).expect("a file of the data directory");
-    file.write_all(text.as_bytes()).expect("a line more");
 }
 
 /// A port that nobody listens on at this moment.
