@@ -23,7 +23,7 @@ pub(crate) const LAYOUT: Layout = Layout {
 pub(crate) fn provide() -> Result<String> {
     let bin_dir = Path::new("/").join(LAYOUT.bin);
     if !bin_dir.join("postgres").is_file() {
-        install_packages(&["postgresql-15"])?;
+        install_package("postgresql-15")?;
     }
     install::version(&bin_dir)
 }
@@ -37,6 +37,9 @@ pub(crate) fn copy(prefix: &Path) -> Result<()> {
             .args(["usr/lib/postgresql/15", "usr/share/postgresql/15"])
             .current_dir("/"),
     )?;
+    if is_root() {
+        update()?;
+    }
     // Not installed: the package depends on compilers of several hundred megabytes.
     process::run(
         Command::new("apt-get")
@@ -58,17 +61,26 @@ pub(crate) fn unpack_packages(prefix: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Installs packages; needs root.
-pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
+/// Makes sure that a program is there; the package that brings it is installed where it is missing.
+pub(crate) fn provide_program(program: &str, package: &str) -> Result<()> {
+    if process::exists(program) { Ok(()) } else { install_package(package) }
+}
+
+fn install_package(package: &str) -> Result<()> {
     if !is_root() {
-        bail!("packages are missing; as root: apt-get install {}", packages.join(" "));
+        bail!("a package is missing; as root: apt-get install {package}");
     }
+    update()?;
     process::run(
         Command::new("apt-get")
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(packages)
+            .args(["install", "--yes", "-q", "--no-install-recommends", package])
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )
+}
+
+/// Fetches the lists of packages, which a fresh machine may not have.
+fn update() -> Result<()> {
+    process::run(Command::new("apt-get").args(["-q", "update"]))
 }
 
 /// Whether this process is root's.

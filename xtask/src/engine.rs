@@ -13,16 +13,15 @@ use anyhow::{Context, Result, bail};
 use crate::{debian, process};
 
 /// How long a started engine may take until it answers.
-const START_LIMIT: Duration = Duration::from_mins(1);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Makes sure that `docker` reaches an engine. One that is started here goes on when this process ends.
 pub(crate) fn provide() -> Result<()> {
     if answers() {
         return Ok(());
     }
-    if !process::exists("dockerd") {
-        debian::install_packages(&["docker.io", "iptables"])?;
-    }
+    debian::provide_program("iptables", "iptables")?;
+    debian::provide_program("dockerd", "docker.io")?;
     if !debian::is_root() {
         bail!("no container engine runs, and starting one needs root");
     }

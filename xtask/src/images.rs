@@ -63,9 +63,7 @@ fn base(release: &str) -> Result<String> {
     if !debian::is_root() {
         bail!("debootstrap needs root");
     }
-    if !process::exists("debootstrap") {
-        debian::install_packages(&["debootstrap"])?;
-    }
+    debian::provide_program("debootstrap", "debootstrap")?;
     let root = process::target().join("images").join(format!("{release}-{}", std::process::id()));
     fs::create_dir_all(&root)?;
     process::run(Command::new("debootstrap").args(["--variant=minbase", release]).arg(&root))?;

@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask servers | images | test`.
 //!
-//! They need a Debian 12 machine with Rust, Python (pip), Node.js (npm) and its packages' registries, nothing else: no
-//! container engine, and no PostgreSQL beforehand.
+//! They need Debian 12 on x86-64, Rust, Python and the network to package registries. What else they use (PostgreSQL,
+//! pip, npm, a container engine) is installed by apt-get where it is missing and root runs them, else named.
 
 mod debian;
 mod engine;

