@@ -76,10 +76,11 @@ pub trait Fault: StdError + Send + Sync + 'static {
 }
 
 /// The process's exit code; a contract (README, "Exit codes").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(into = "u8")]
 pub enum Exit {
     /// Done, and proven where there was something to prove.
+    #[default]
     Done,
     /// A defect of pgmove.
     Internal,

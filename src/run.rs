@@ -20,11 +20,12 @@ use crate::journal::{Record, RunDirectory};
 use crate::pg::{Access, Endpoint, Session};
 use crate::plan::Plan;
 use crate::preflight::{Finding, Severity};
+use crate::report::{self, Scope};
 use crate::settings::RunSettings;
 use crate::transfer::digest::Digest;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::{self, ledger};
-use crate::verify::{Comparison, Verdict};
+use crate::verify::Comparison;
 
 mod check;
 mod copy;
@@ -53,8 +54,15 @@ pub enum Outcome {
     Moved {
         /// The comparison.
         comparison: Box<Comparison>,
-        /// What it proves.
-        verdict: Verdict,
+        /// What it was about.
+        scope: Scope,
+    },
+    /// An earlier process had reached its verdict; what it had left in the target is removed.
+    Cleared {
+        /// The verdict, as the journal has it.
+        verdict: String,
+        /// Its exit code.
+        exit: Exit,
     },
 }
 
@@ -164,6 +172,10 @@ impl Context<'_> {
             self.fence(directory).await?;
         }
         let snapshot = self.snapshot().await?;
+        let scope = Scope {
+            as_of: Some(jiff::Timestamp::now()),
+            large_objects: snapshot.large_objects.len() as u64,
+        };
         let (plan, done) = match resume::is_planned(directory.records()) {
             false => {
                 let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
@@ -185,11 +197,11 @@ impl Context<'_> {
         self.finish(directory, &plan, &done, &snapshot).await?;
         self.safe_point()?;
         let comparison = self.verify(&checked, &plan, found, snapshot).await?;
-        let verdict = comparison.verdict();
-        let record = Record::Verdict { verdict: format!("{verdict:?}"), exit: verdict.exit().code() };
+        let sentence = report::sentence(&comparison, scope);
+        let record = Record::Verdict { verdict: sentence, exit: comparison.verdict().exit().code() };
         self.append(directory, record)?;
         self.clear(directory, holder).await?;
-        Ok(Outcome::Moved { comparison: Box::new(comparison), verdict })
+        Ok(Outcome::Moved { comparison: Box::new(comparison), scope })
     }
 
     fn announce(&self, directory: &mut RunDirectory) -> Result<(), Error> {
@@ -225,9 +237,7 @@ impl Context<'_> {
     async fn leave(&self, directory: &mut RunDirectory, (verdict, exit): (String, u8)) -> Result<Outcome, Error> {
         let holder = self.claim(directory).await?;
         self.clear(directory, holder).await?;
-        self.events.note(format!("the run had ended with: {verdict} ({exit})"));
-        let verdict = resume::verdict_of(exit);
-        Ok(Outcome::Moved { comparison: Box::default(), verdict })
+        Ok(Outcome::Cleared { verdict, exit: resume::exit_of(exit) })
     }
 
     /// The session that holds the run's lock on the target; makes ledger and mark.

@@ -203,6 +203,7 @@ async fn what_needs_a_superuser_is_known_before() {
     let roles = Roles {
         owners: Owners::All("new_owner".to_owned()),
         existing: ["new_owner", "nasty_owner", "Nasty-Reader; --"].map(String::from).into(),
+        assignable: ["new_owner", "nasty_owner", "Nasty-Reader; --"].map(String::from).into(),
         may_impersonate: false,
     };
     rewrite(&mut dumped.entries, &roles);

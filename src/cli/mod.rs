@@ -1,110 +1,116 @@
 //! The command line: parse, make settings, run a command, print its result, end with its exit code.
 
 mod arguments;
+mod commands;
 mod connections;
+mod screen;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
-use crate::error::{Error, Exit};
+use crate::error::Exit;
 use crate::event::Events;
-use crate::run;
-use crate::settings::RunSettings;
+use crate::report::{self, CommandResult, Listener};
 
-use arguments::{Arguments, Command, Run};
+use arguments::{Arguments, Output};
+use commands::Ended;
+use screen::Screen;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let screen = Screen::new(&arguments.display);
+    let (events, receiver) = Events::channel();
+    let listener = Listener::start(screen.mode, receiver);
+    log(arguments.display.verbose, &listener);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime needs only what a running process has");
-    let exit = runtime.block_on(command(&arguments));
-    ExitCode::from(exit.code())
-}
-
-async fn command(arguments: &Arguments) -> Exit {
-    let (events, receiver) = Events::channel();
-    let printer = std::thread::spawn(move || {
-        for event in receiver {
-            eprintln!("{event:?}");
-        }
+    let ended = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        tokio::spawn(interrupts(stop.clone(), events.clone()));
+        commands::dispatch(&arguments.command, &events, &stop).await
     });
-    let stop = CancellationToken::new();
-    tokio::spawn(interrupts(stop.clone()));
-    let exit = match dispatch(arguments, &events, &stop).await {
-        Ok(exit) => exit,
+    drop(events);
+    let timings = listener.finish();
+    let exit = match ended {
+        Ok(ended) => {
+            show(&ended, &timings, screen);
+            ended.exit
+        }
         Err(error) => {
-            for (depth, message) in error.chain().iter().enumerate() {
-                eprintln!("{}{message}", if depth == 0 { "error: " } else { "  because: " });
-            }
-            if let Some(hint) = error.fault.hint() {
-                eprintln!("  next: {hint}");
+            if screen.output == Output::Json {
+                let result =
+                    CommandResult { exit: Some(error.exit), error: Some((&error).into()), ..CommandResult::default() };
+                report::print(&result.line());
+            } else {
+                report::complain(&report::error(&error, screen.stderr));
             }
             error.exit
         }
     };
-    drop(events);
-    let _ = printer.join();
-    exit
+    ExitCode::from(exit.code())
 }
 
-async fn dispatch(arguments: &Arguments, events: &Events, stop: &CancellationToken) -> Result<Exit, Error> {
-    match &arguments.command {
-        Command::Run(options) => {
-            let settings = run_settings(options)?;
-            match run::run(&settings, events, stop).await? {
-                run::Outcome::Refused(findings) => {
-                    println!("{findings:#?}");
-                    Ok(Exit::Refused)
-                }
-                run::Outcome::Planned { plan, .. } => {
-                    println!("{plan:#?}");
-                    Ok(Exit::Done)
-                }
-                run::Outcome::Moved { comparison, verdict } => {
-                    println!("{comparison:#?}");
-                    Ok(verdict.exit())
-                }
-            }
-        }
-        Command::Verify(_) | Command::Fence(_) | Command::Unfence(_) => Ok(Exit::Internal),
+fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
+    if screen.output == Output::Json {
+        let comparison = ended.comparison.as_ref();
+        let result = CommandResult {
+            exit: Some(ended.exit),
+            verdict: comparison.map(crate::verify::Comparison::verdict),
+            sentence: comparison.map(|comparison| report::sentence(comparison, ended.scope)),
+            comparison,
+            findings: (!ended.findings.is_empty()).then_some(ended.findings.as_slice()),
+            plan: ended.plan.as_ref(),
+            timings: Some(timings),
+            error: None,
+        };
+        report::print(&result.line());
+        return;
+    }
+    let page = screen.stdout;
+    if !ended.findings.is_empty() {
+        report::print(&report::findings(&ended.findings, page));
+    }
+    if let Some(plan) = &ended.plan {
+        report::print(&report::plan(plan, page));
+    }
+    if let Some(comparison) = &ended.comparison {
+        report::print(&if screen.is_quiet {
+            format!("{}\n", report::sentence(comparison, ended.scope))
+        } else {
+            report::closing(comparison, timings, ended.scope, page)
+        });
+    }
+    for line in &ended.lines {
+        report::print(&format!("{}\n", report::escape(line)));
     }
 }
 
 /// The first interrupt stops at the next safe point, the second one stops now.
-async fn interrupts(stop: CancellationToken) {
-    for _ in 0..2 {
-        if tokio::signal::ctrl_c().await.is_err() {
-            return;
-        }
+async fn interrupts(stop: CancellationToken, events: Events) {
+    while tokio::signal::ctrl_c().await.is_ok() {
         if stop.is_cancelled() {
             std::process::exit(Exit::Interrupted.code().into());
         }
+        events.warn("stopping at the next safe point; interrupt again to stop now");
         stop.cancel();
     }
 }
 
-fn run_settings(options: &Run) -> Result<RunSettings, Error> {
-    const MIB: u64 = 1024 * 1024;
-    let connections = connections::of(&options.endpoints)?;
-    let run_dir = options
-        .run_dir
-        .clone()
-        .unwrap_or_else(|| std::path::Path::new("pgmove-runs").join(connections.source.database()));
-    Ok(RunSettings {
-        choices: connections::choices(&options.choices),
-        connections,
-        dry_run: options.dry_run,
-        digests: options.digests,
-        resume: options.resume,
-        fence: options.fence,
-        run_dir,
-        jobs: options.jobs,
-        chunk_bytes: options.chunk_size.map(|size| size * MIB),
-        index_memory: options.index_memory.map(|size| size * MIB),
-        accept_writes: options.accept_writes,
-        keep_ledger: options.keep_ledger,
-    })
+/// The libraries' log, for `-vv` and `-vvv`, between the bars.
+fn log(verbose: u8, listener: &Listener) {
+    let level = match verbose {
+        0 | 1 => "warn",
+        2 => "debug",
+        _ => "trace",
+    };
+    let writer = listener.log();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_writer(move || writer.clone())
+        .without_time()
+        .init();
 }

@@ -8,7 +8,7 @@ use crate::plan::vector::{self, Facts};
 use crate::plan::{NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::schema::rewrite::{self, Owners, PublicSchema, Roles, TypeRename};
-use crate::schema::{Change, Entry, EntryClass, Section, index_statement};
+use crate::schema::{Change, Entry, EntryClass, Section, index_statement, superuser_reason};
 
 /// What the steps depend on.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,8 @@ pub struct Ddl {
     pub not_carried: Vec<NotCarried>,
     /// Entries that still name the legacy vector extension's schema after all rewrites.
     pub unconvertible: Vec<String>,
+    /// Entries that need a superuser where there is none, with the reason.
+    pub forbidden: Vec<(String, String)>,
 }
 
 /// Rewrites the entries as the plan asks, and tells what was changed. Comparing two schemas goes by the same
@@ -154,6 +156,10 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
                 ddl.unconvertible.push(entry.object());
             }
         }
+        let is_superuser = input.has_admin || input.target.session.is_superuser;
+        if let Some(reason) = superuser_reason(&entry).filter(|_| !is_superuser) {
+            ddl.forbidden.push((entry.object(), reason));
+        }
         ddl.steps.push(step(&entry, index, input));
     }
     if creates_vchord && extension(input.target, "vchord").is_none() && extension(input.source, "vchord").is_none() {
@@ -225,15 +231,13 @@ fn step(entry: &Entry, index: Option<VectorIndexPlan>, input: &Input<'_>) -> Ste
     }
 }
 
-/// Event triggers and publications of all tables are a superuser's; default privileges are their role's.
+/// What only a superuser may do, and the default privileges of other roles, go over the admin's connection.
 fn needs_admin(entry: &Entry, input: &Input<'_>) -> bool {
-    if !input.has_admin || input.target.session.is_superuser {
-        return false;
-    }
-    let statement = entry.statements.first().map(String::as_str).unwrap_or_default();
-    entry.class == EntryClass::EVENT_TRIGGER
-        || (entry.class == EntryClass::DEFAULT_ACL && entry.owner.as_deref() != Some(&input.target.session.role))
-        || (entry.class.name() == "PUBLICATION" && statement.contains("FOR ALL TABLES"))
+    let is_others_default = entry.class == EntryClass::DEFAULT_ACL
+        && entry.owner.as_deref() != Some(input.target.session.role.as_str());
+    input.has_admin
+        && !input.target.session.is_superuser
+        && (is_others_default || superuser_reason(entry).is_some())
 }
 
 fn phase(entry: &Entry, input: &Input<'_>) -> Phase {

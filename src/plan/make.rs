@@ -22,6 +22,15 @@ pub struct Request<'a> {
     pub large_objects: &'a [Oid],
 }
 
+/// Objects that cannot be made on the target.
+#[derive(Debug, Default)]
+pub struct Obstacles {
+    /// Those that use the legacy vector extension in a way that no rewrite covers.
+    pub unconvertible: Vec<String>,
+    /// Those that need a superuser where there is none, with the reason.
+    pub forbidden: Vec<(String, String)>,
+}
+
 /// How many large objects are copied in one transaction.
 const LARGE_OBJECT_BATCH: usize = 500;
 
@@ -55,9 +64,9 @@ pub fn make(
     request: &Request<'_>,
     entries: &[Entry],
     input: &ddl::Input<'_>,
-) -> (Plan, Vec<String>) {
+) -> (Plan, Obstacles) {
     let (source, target) = (input.source, input.target);
-    let Ddl { steps, changes, mut not_carried, unconvertible } = ddl::steps(entries, input);
+    let Ddl { steps, changes, mut not_carried, unconvertible, forbidden } = ddl::steps(entries, input);
     let foreign = source.tables.iter().filter(|table| table.kind == TableKind::Foreign);
     not_carried.extend(foreign.map(|table| NotCarried {
         object: format!("rows of foreign table {}", table.name),
@@ -87,7 +96,7 @@ pub fn make(
         rewrites: changes,
         not_carried,
     };
-    (plan, unconvertible)
+    (plan, Obstacles { unconvertible, forbidden })
 }
 
 fn names(source: &Catalog, kind: TableKind) -> Vec<QualifiedName> {

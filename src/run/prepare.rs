@@ -8,7 +8,7 @@ use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Stage};
 use crate::journal::{Record, RunDirectory};
 use crate::pg::{QualifiedName, Session};
-use crate::plan::make::{self, Request};
+use crate::plan::make::{self, Obstacles, Request};
 use crate::plan::{Plan, TablePlan, ddl, vector};
 use crate::preflight::{Finding, Severity};
 use crate::schema::{DumpRequest, Entry, dump_schema};
@@ -60,8 +60,8 @@ impl Context<'_> {
             chunk_bytes: self.settings.chunk_bytes,
             large_objects: &snapshot.large_objects,
         };
-        let (plan, unconvertible) = make::make(&request, &entries, &input);
-        let findings = unconvertible.into_iter().map(unconvertible_finding).collect();
+        let (plan, obstacles) = make::make(&request, &entries, &input);
+        let findings = findings(obstacles);
         Ok(Prepared { plan, entries, findings })
     }
 
@@ -234,12 +234,20 @@ fn default_index_memory(checked: &Checked, jobs: u16) -> u64 {
     by_setting.max(256 << 20).min(settings.shared_buffers.max(256 << 20))
 }
 
-fn unconvertible_finding(object: String) -> Finding {
-    Finding {
+fn findings(obstacles: Obstacles) -> Vec<Finding> {
+    let unconvertible = obstacles.unconvertible.into_iter().map(|object| Finding {
         id: "legacy-vector-object",
         severity: Severity::Blocking,
         title: format!("{object} uses pgvecto.rs, which the target does not have"),
         evidence: "its definition names the schema of extension vectors".into(),
         remedy: "drop the object on the source or rewrite it for pgvector, then run again".into(),
-    }
+    });
+    let forbidden = obstacles.forbidden.into_iter().map(|(object, reason)| Finding {
+        id: "needs-superuser",
+        severity: Severity::Blocking,
+        title: format!("{object} can be created by a superuser only"),
+        evidence: reason,
+        remedy: "give --target-admin with a superuser of the target".into(),
+    });
+    unconvertible.chain(forbidden).collect()
 }

@@ -13,7 +13,6 @@ use crate::transfer::digest::Digest;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::work::Work;
 use crate::transfer::ledger;
-use crate::verify::Verdict;
 
 /// Why a run cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +81,9 @@ pub(super) fn standing_verdict(records: &[Record]) -> Option<(String, u8)> {
     })
 }
 
-/// The verdict that an exit code stands for.
-pub(super) fn verdict_of(exit: u8) -> Verdict {
-    [Verdict::Equal, Verdict::Different]
-        .into_iter()
-        .find(|verdict| verdict.exit().code() == exit)
-        .unwrap_or(Verdict::NotAllCompared)
+/// The exit code of a verdict that an earlier process had written down.
+pub(super) fn exit_of(code: u8) -> Exit {
+    [Exit::Done, Exit::Different].into_iter().find(|exit| exit.code() == code).unwrap_or(Exit::NotAllCompared)
 }
 
 impl Context<'_> {

@@ -1,0 +1,54 @@
+//! Where output goes: what was asked for, and what the terminal can do.
+
+use std::env;
+use std::io::IsTerminal;
+
+use super::arguments::{Display, Output};
+use crate::report::{Mode, Page};
+
+/// Width of a page that is no terminal.
+const WIDTH: u16 = 110;
+
+/// How a command shows its progress and its result.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Screen {
+    pub(super) mode: Mode,
+    pub(super) output: Output,
+    pub(super) is_quiet: bool,
+    /// Where results are printed.
+    pub(super) stdout: Page,
+    /// Where errors are printed.
+    pub(super) stderr: Page,
+}
+
+impl Screen {
+    pub(super) fn new(display: &Display) -> Self {
+        let has_notes = display.verbose > 0;
+        let mode = match (display.output, display.quiet, std::io::stderr().is_terminal()) {
+            (Output::Json, _, _) => Mode::Json,
+            (Output::Text, true, _) => Mode::Quiet,
+            (Output::Text, false, true) => Mode::Bars { has_notes },
+            (Output::Text, false, false) => Mode::Plain { has_notes },
+        };
+        Screen {
+            mode,
+            output: display.output,
+            is_quiet: display.quiet,
+            stdout: page(std::io::stdout().is_terminal()),
+            stderr: page(std::io::stderr().is_terminal()),
+        }
+    }
+}
+
+fn page(is_terminal: bool) -> Page {
+    if !is_terminal {
+        return Page { width: WIDTH, is_coloured: false };
+    }
+    let columns = console_width().unwrap_or(WIDTH);
+    Page { width: columns.clamp(40, 160), is_coloured: env::var_os("NO_COLOR").is_none() }
+}
+
+/// The terminal's width.
+fn console_width() -> Option<u16> {
+    console::Term::stderr().size_checked().map(|(_, columns)| columns)
+}
