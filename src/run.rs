@@ -118,7 +118,11 @@ impl Fault for Interrupted {
 }
 
 /// Moves a database. `stop` is cancelled by an interrupt.
-pub async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) -> Result<Outcome, Error> {
+pub async fn run(
+    settings: &RunSettings,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<Outcome, Error> {
     let mut directory = match (settings.dry_run, settings.resume) {
         (true, _) => None,
         (false, false) => Some(RunDirectory::create(&settings.run_dir)),
@@ -172,10 +176,8 @@ impl Context<'_> {
             self.fence(directory).await?;
         }
         let snapshot = self.snapshot().await?;
-        let scope = Scope {
-            as_of: Some(jiff::Timestamp::now()),
-            large_objects: snapshot.large_objects.len() as u64,
-        };
+        let scope =
+            Scope { as_of: Some(jiff::Timestamp::now()), large_objects: snapshot.large_objects.len() as u64 };
         let (plan, done) = match resume::is_planned(directory.records()) {
             false => {
                 let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
@@ -187,7 +189,8 @@ impl Context<'_> {
             }
             true => self.pick_up(directory, &checked, &snapshot).await?,
         };
-        self.events.emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
+        self.events
+            .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
         self.safe_point()?;
         let holder = self.claim(directory).await?;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
@@ -234,7 +237,11 @@ impl Context<'_> {
     }
 
     /// A run of which only the clearing up is missing.
-    async fn leave(&self, directory: &mut RunDirectory, (verdict, exit): (String, u8)) -> Result<Outcome, Error> {
+    async fn leave(
+        &self,
+        directory: &mut RunDirectory,
+        (verdict, exit): (String, u8),
+    ) -> Result<Outcome, Error> {
         let holder = self.claim(directory).await?;
         self.clear(directory, holder).await?;
         Ok(Outcome::Cleared { verdict, exit: resume::exit_of(exit) })
@@ -289,7 +296,8 @@ fn new_run_id() -> String {
 
 /// What lanes share, for the copying stage.
 fn shared(context: &Context<'_>, plan: &Plan, snapshot: &Snapshot) -> Arc<transfer::lane::Move> {
-    let endpoint = |endpoint: &Endpoint| Endpoint { copy_encoding: plan.copy_encoding.clone(), ..endpoint.clone() };
+    let endpoint =
+        |endpoint: &Endpoint| Endpoint { copy_encoding: plan.copy_encoding.clone(), ..endpoint.clone() };
     Arc::new(transfer::lane::Move {
         source: endpoint(&context.source),
         target: endpoint(&context.target),

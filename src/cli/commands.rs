@@ -30,7 +30,11 @@ pub(super) struct Ended {
     pub(super) lines: Vec<String>,
 }
 
-pub(super) async fn dispatch(command: &Command, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
+pub(super) async fn dispatch(
+    command: &Command,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<Ended, Error> {
     match command {
         Command::Run(options) => run(options, events, stop).await,
         Command::Fence(options) => fence_source(options).await,

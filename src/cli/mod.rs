@@ -42,8 +42,11 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             if screen.output == Output::Json {
-                let result =
-                    CommandResult { exit: Some(error.exit), error: Some((&error).into()), ..CommandResult::default() };
+                let result = CommandResult {
+                    exit: Some(error.exit),
+                    error: Some((&error).into()),
+                    ..CommandResult::default()
+                };
                 report::print(&result.line());
             } else {
                 report::complain(&report::error(&error, screen.stderr));

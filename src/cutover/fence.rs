@@ -135,7 +135,9 @@ async fn setting(session: &Session) -> Result<Option<String>, SessionError> {
 async fn set(session: &Session, database: &str, value: Option<&str>) -> Result<(), SessionError> {
     let name = quote_identifier(database);
     let statement = match value {
-        Some(value) => format!("ALTER DATABASE {name} SET default_transaction_read_only TO {}", quote_literal(value)),
+        Some(value) => {
+            format!("ALTER DATABASE {name} SET default_transaction_read_only TO {}", quote_literal(value))
+        }
         None => format!("ALTER DATABASE {name} RESET default_transaction_read_only"),
     };
     session.run(&statement, format!("set default_transaction_read_only of database {database}")).await
@@ -154,7 +156,8 @@ async fn end_others(session: &Session, own: &str) -> Result<Vec<Survivor>, Sessi
             is_superuser: row.get("is_superuser"),
         };
         // A session that may not be ended is told to the operator, not an error.
-        let _ = session.client.query_one(include_str!("../../sql/fence/terminate.sql"), &[&survivor.pid]).await;
+        let _ =
+            session.client.query_one(include_str!("../../sql/fence/terminate.sql"), &[&survivor.pid]).await;
         found.push(survivor);
     }
     Ok(found)

@@ -86,9 +86,7 @@ impl SourceState {
     /// progress at the first look, and no transaction id given out since. (The WAL position proves nothing:
     /// reading moves it.)
     pub fn is_proven_equal(&self, later: &SourceState) -> bool {
-        self.has_nothing_in_progress()
-            && self.system_identifier.is_some()
-            && self == later
+        self.has_nothing_in_progress() && self.system_identifier.is_some() && self == later
     }
 
     /// `xmin:xmax:` with `xmin = xmax` and an empty list.
@@ -146,7 +144,8 @@ impl Fault for JournalError {
         Some(match self {
             JournalError::Io { .. } => "name a directory that can be written with --run-dir".into(),
             JournalError::Damaged { .. } => {
-                "resume with the version of pgmove that began the run, or start over with another --run-dir".into()
+                "resume with the version of pgmove that began the run, or start over with another --run-dir"
+                    .into()
             }
             JournalError::Locked(_) => "wait for it, or stop it".into(),
             JournalError::Exists(_) => "go on with it (--resume), or name another --run-dir".into(),
@@ -244,7 +243,8 @@ impl RunDirectory {
         let (file, part) = (self.path.join(name), self.path.join(format!("{name}.part")));
         let bytes = serde_json::to_vec(document).expect("a document is plain data");
         let write = || {
-            let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+            let mut out =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
             out.write_all(&bytes)?;
             out.sync_all()?;
             std::fs::rename(&part, &file)?;
@@ -328,7 +328,11 @@ mod tests {
     #[test]
     fn a_damaged_line_is_named() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        std::fs::write(directory.path().join(JOURNAL), "{\"record\":\"finished\"}\n{\"record\":\"unheard-of\"}\n").expect("written");
+        std::fs::write(
+            directory.path().join(JOURNAL),
+            "{\"record\":\"finished\"}\n{\"record\":\"unheard-of\"}\n",
+        )
+        .expect("written");
         let error = RunDirectory::open(directory.path()).expect_err("damaged");
         assert!(matches!(error, JournalError::Damaged { line: 2, .. }), "{error}");
     }

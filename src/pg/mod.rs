@@ -1,5 +1,6 @@
 //! PostgreSQL: how to reach a server, sessions with pinned settings, COPY streams, names.
 
+pub mod acl;
 pub mod connect;
 pub mod connect_error;
 pub mod conninfo;

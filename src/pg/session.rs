@@ -86,7 +86,8 @@ impl Fault for SessionError {
 pub fn is_retryable(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
         // No answer of the server: the connection broke, unless the answer could not be understood.
-        return error.is_closed() || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
+        return error.is_closed()
+            || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
     };
     code.code().starts_with("08")
         || [
@@ -134,7 +135,11 @@ pub struct Session {
 
 impl Session {
     /// Opens a session with this `search_path`.
-    pub async fn open(endpoint: &Endpoint, access: Access, search_path: &str) -> Result<Session, SessionError> {
+    pub async fn open(
+        endpoint: &Endpoint,
+        access: Access,
+        search_path: &str,
+    ) -> Result<Session, SessionError> {
         let connected = connect(&endpoint.conninfo, &endpoint.application_name, endpoint.side).await?;
         let mut session = Session {
             client: connected.client,
@@ -192,7 +197,9 @@ impl Session {
         match &self.copy_encoding {
             None => Ok(()),
             Some(encoding) => {
-                self.client.batch_execute(&format!("SET client_encoding TO {}", quote_literal(encoding))).await
+                self.client
+                    .batch_execute(&format!("SET client_encoding TO {}", quote_literal(encoding)))
+                    .await
             }
         }
     }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use crate::catalog::{Catalog, ConstraintKind};
 use crate::pg::{QualifiedName, display_identifier, quote_identifier};
+use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
+use crate::plan::database;
 use crate::plan::vector::{self, Facts};
 use crate::plan::{NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
-use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::schema::rewrite::{self, Owners, PublicSchema, Roles, TypeRename};
 use crate::schema::{Change, Entry, EntryClass, Section, index_statement, superuser_reason};
 
@@ -31,6 +32,8 @@ pub struct Input<'a> {
     pub index_memory: u64,
     /// How many of them run at once.
     pub jobs: u16,
+    /// `pg_settings.context` on the target of the settings that the source's database has.
+    pub setting_contexts: &'a HashMap<String, String>,
 }
 
 /// The steps, what was changed, and what stays behind.
@@ -65,8 +68,13 @@ pub fn rewritten(entry: &Entry, input: &Input<'_>) -> (Entry, Vec<Change>, Optio
             changes.extend(rewrite::types(&mut entry, &[rename("vector")]));
         }
     }
-    let owns_public = input.target.session.can_create_in_public == Some(true) && input.target.server.major() >= 15;
-    let public = if owns_public || input.target.session.is_superuser { PublicSchema::Owned } else { PublicSchema::Foreign };
+    let owns_public =
+        input.target.session.can_create_in_public == Some(true) && input.target.server.major() >= 15;
+    let public = if owns_public || input.target.session.is_superuser {
+        PublicSchema::Owned
+    } else {
+        PublicSchema::Foreign
+    };
     changes.extend(rewrite::public_schema(&mut entry, public));
     let roles = roles(input);
     changes.extend(rewrite::owners(&mut entry, &roles));
@@ -119,7 +127,8 @@ fn extension<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a crate::catalog:
     catalog.extensions.iter().find(|found| found.name == name)
 }
 
-fn roles(input: &Input<'_>) -> Roles {
+/// What is known of the target's roles.
+pub fn roles(input: &Input<'_>) -> Roles {
     let target = input.target;
     Roles {
         owners: input.owner.map_or(Owners::Keep, |role| Owners::All(role.to_owned())),
@@ -162,11 +171,20 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
         }
         ddl.steps.push(step(&entry, index, input));
     }
-    if creates_vchord && extension(input.target, "vchord").is_none() && extension(input.source, "vchord").is_none() {
+    if creates_vchord
+        && extension(input.target, "vchord").is_none()
+        && extension(input.source, "vchord").is_none()
+    {
         let vchord = create_extension(0, "vchord", "public", input);
-        let after = ddl.steps.iter().rposition(|step| step.object.starts_with("EXTENSION ")).map_or(0, |at| at + 1);
+        let after =
+            ddl.steps.iter().rposition(|step| step.object.starts_with("EXTENSION ")).map_or(0, |at| at + 1);
         ddl.steps.insert(after, Step { id: next_id(entries), ..vchord });
     }
+    let first_id = next_id(entries) + 1;
+    let (steps, left) =
+        database::steps(input.source, input.target, input.setting_contexts, input.has_admin, first_id);
+    ddl.steps.extend(steps);
+    ddl.not_carried.extend(left);
     ddl
 }
 
@@ -178,7 +196,9 @@ fn next_id(entries: &[Entry]) -> u32 {
 /// `CREATE EXTENSION` for one of the source, or for pgvector in the place of pgvecto.rs.
 fn extension_steps(entry: &Entry, input: &Input<'_>) -> Option<Step> {
     let name = if entry.tag == LEGACY_VECTOR_EXTENSION { "vector" } else { entry.tag.as_str() };
-    if extension(input.target, name).is_some() {
+    // A source that has both gets pgvector by its own entry.
+    let is_twice = entry.tag == LEGACY_VECTOR_EXTENSION && extension(input.source, name).is_some();
+    if is_twice || extension(input.target, name).is_some() {
         return None;
     }
     let schema = extension(input.source, name).map_or("public", |found| found.schema.as_str());
@@ -247,9 +267,11 @@ fn phase(entry: &Entry, input: &Input<'_>) -> Phase {
     let position = |name: &QualifiedName| input.tables.iter().position(|table| table.name == *name);
     let relation = entry.relation();
     let is_partitioned = relation.as_ref().is_some_and(|name| {
-        input.source.tables.iter().any(|table| {
-            table.name == *name && table.kind == crate::catalog::TableKind::Partitioned
-        })
+        input
+            .source
+            .tables
+            .iter()
+            .any(|table| table.name == *name && table.kind == crate::catalog::TableKind::Partitioned)
     });
     let table = relation.as_ref().and_then(position);
     let build = |is_exclusive| match table {
@@ -269,7 +291,12 @@ fn phase(entry: &Entry, input: &Input<'_>) -> Phase {
 
 /// A foreign key between two tables that hold rows is checked on a lane; with a partitioned one it waits for
 /// everything.
-fn foreign_key(entry: &Entry, relation: Option<&QualifiedName>, table: Option<usize>, input: &Input<'_>) -> Phase {
+fn foreign_key(
+    entry: &Entry,
+    relation: Option<&QualifiedName>,
+    table: Option<usize>,
+    input: &Input<'_>,
+) -> Phase {
     let referenced = input
         .source
         .constraints

@@ -48,7 +48,8 @@ pub fn tables(source: &Catalog, target: &Catalog, jobs: u16, chunk_bytes: Option
 
 /// Whether both sides have, or will have, the same version of an extension.
 fn same_version<'a>(source: &'a Catalog, target: &'a Catalog) -> impl Fn(&str) -> bool + 'a {
-    let version = |name: &str| source.extensions.iter().find(|found| found.name == name).map(|found| &found.version);
+    let version =
+        |name: &str| source.extensions.iter().find(|found| found.name == name).map(|found| &found.version);
     let future = |name: &str| {
         target
             .available_extensions
@@ -60,11 +61,7 @@ fn same_version<'a>(source: &'a Catalog, target: &'a Catalog) -> impl Fn(&str) -
 }
 
 /// Everything that will be done. `tables` are those of [`tables`], which the entries' steps point to.
-pub fn make(
-    request: &Request<'_>,
-    entries: &[Entry],
-    input: &ddl::Input<'_>,
-) -> (Plan, Obstacles) {
+pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) -> (Plan, Obstacles) {
     let (source, target) = (input.source, input.target);
     let Ddl { steps, changes, mut not_carried, unconvertible, forbidden } = ddl::steps(entries, input);
     let foreign = source.tables.iter().filter(|table| table.kind == TableKind::Foreign);
@@ -77,7 +74,9 @@ pub fn make(
         .iter()
         .filter(|entry| entry.class == EntryClass::MATERIALIZED_VIEW)
         .filter_map(Entry::relation)
-        .filter_map(|name| source.materialized_views.iter().find(|view| view.name == name && view.is_populated))
+        .filter_map(|name| {
+            source.materialized_views.iter().find(|view| view.name == name && view.is_populated)
+        })
         .map(|view| TablePlan::of_view(view, &source.types, &same_version))
         .collect();
     let encoding = source.database.encoding.as_str();
@@ -92,6 +91,7 @@ pub fn make(
         partitioned: names(source, TableKind::Partitioned),
         sequences: source.sequences.iter().map(|sequence| sequence.name.clone()).collect(),
         large_objects: batches(request.large_objects),
+        roles: ddl::roles(input),
         steps,
         rewrites: changes,
         not_carried,

@@ -1,6 +1,7 @@
 //! Everything that will be done, decided before anything is written. Pure: no I/O, no clock.
 
 pub mod columns;
+pub mod database;
 pub mod ddl;
 pub mod make;
 pub mod tables;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pg::{Oid, QualifiedName};
 use crate::schema::Change;
+use crate::schema::rewrite::Roles;
 pub use tables::{Chunk, TablePlan};
 
 /// The whole move. It is written to the run directory before the first write to the target, and `--resume`
@@ -36,6 +38,8 @@ pub struct Plan {
     pub sequences: Vec<QualifiedName>,
     /// Large objects, in batches.
     pub large_objects: Vec<LargeObjectBatch>,
+    /// The target's roles, for owners and grants of large objects.
+    pub roles: Roles,
     /// DDL in pg_dump's order.
     pub steps: Vec<Step>,
     /// What is changed in the DDL, before and after.

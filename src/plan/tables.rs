@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Column, Generated, Persistence, Table, Types};
 use crate::pg::{QualifiedName, quote_identifier};
-use crate::plan::columns::{treat, ColumnPlan, Treatment};
+use crate::plan::columns::{ColumnPlan, Treatment, treat};
 use crate::transfer::relay::Rows;
 
 /// A table to be copied.
@@ -174,7 +174,11 @@ impl TablePlan {
 }
 
 /// How these columns are treated.
-pub(crate) fn planned(columns: &[Column], types: &Types, same_version: impl Fn(&str) -> bool) -> Vec<ColumnPlan> {
+pub(crate) fn planned(
+    columns: &[Column],
+    types: &Types,
+    same_version: impl Fn(&str) -> bool,
+) -> Vec<ColumnPlan> {
     columns
         .iter()
         .map(|column| ColumnPlan {

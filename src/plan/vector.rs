@@ -47,13 +47,18 @@ pub fn decide(facts: &Facts<'_>) -> (Option<VectorIndex>, Option<VectorIndexPlan
     let to = match facts.choice {
         VectorIndexChoice::Vchordrq => "vchordrq",
         VectorIndexChoice::Hnsw => "hnsw",
-        VectorIndexChoice::Auto if facts.offers_vchord && (from == "vectors" || is_immich(statement)) => "vchordrq",
+        VectorIndexChoice::Auto if facts.offers_vchord && (from == "vectors" || is_immich(statement)) => {
+            "vchordrq"
+        }
         VectorIndexChoice::Auto | VectorIndexChoice::Keep if from == "vectors" => "hnsw",
         VectorIndexChoice::Auto | VectorIndexChoice::Keep => from,
     };
-    let is_kept = to == from && !(to == "vchordrq" && is_immich(statement) && facts.choice != VectorIndexChoice::Keep);
+    let is_kept =
+        to == from && !(to == "vchordrq" && is_immich(statement) && facts.choice != VectorIndexChoice::Keep);
     let (options, lists) = match to {
-        _ if is_kept => (statement.options.clone(), lists_of(statement.options.as_deref().unwrap_or_default())),
+        _ if is_kept => {
+            (statement.options.clone(), lists_of(statement.options.as_deref().unwrap_or_default()))
+        }
         "vchordrq" => {
             let (text, lists) = vchordrq_options(facts, class.distance);
             (Some(format!("options = {}", quote_literal(&text).trim_start())), vec![lists])
@@ -238,7 +243,12 @@ mod tests {
     use super::*;
     use crate::schema::index_statement;
 
-    fn decided(sql: &str, rows: u64, choice: VectorIndexChoice, offers_vchord: bool) -> (String, Option<VectorIndexPlan>) {
+    fn decided(
+        sql: &str,
+        rows: u64,
+        choice: VectorIndexChoice,
+        offers_vchord: bool,
+    ) -> (String, Option<VectorIndexPlan>) {
         let statement = index_statement(sql).expect("an index");
         let facts = Facts {
             statement: &statement,
@@ -282,8 +292,17 @@ mod tests {
     #[test]
     fn immich_lists_follow_its_rule() {
         let table = [
-            (0, 1), (127_999, 1), (128_000, 256), (255_999, 256), (256_000, 512), (511_999, 512),
-            (512_000, 1024), (1_023_999, 1024), (2_047_999, 2048), (2_048_000, 4096), (5_000_000, 8192),
+            (0, 1),
+            (127_999, 1),
+            (128_000, 256),
+            (255_999, 256),
+            (256_000, 512),
+            (511_999, 512),
+            (512_000, 1024),
+            (1_023_999, 1024),
+            (2_047_999, 2048),
+            (2_048_000, 4096),
+            (5_000_000, 8192),
         ];
         for (rows, lists) in table {
             assert_eq!(immich_lists(rows), lists, "{rows} rows");
@@ -293,9 +312,12 @@ mod tests {
     #[test]
     fn without_vchord_a_legacy_index_becomes_hnsw_with_its_own_numbers() {
         let (text, plan) = decided(LEGACY, 10, VectorIndexChoice::Auto, false);
-        assert!(text.ends_with(
-            "USING hnsw (embedding \"public\".vector_cosine_ops) WITH (m = 16, ef_construction = 300)"
-        ), "{text}");
+        assert!(
+            text.ends_with(
+                "USING hnsw (embedding \"public\".vector_cosine_ops) WITH (m = 16, ef_construction = 300)"
+            ),
+            "{text}"
+        );
         assert_eq!(plan.map(|plan| plan.access_method).as_deref(), Some("hnsw"));
     }
 

@@ -76,8 +76,12 @@ impl Output for Bars {
                 bar.set_prefix(stage.title());
                 bar
             });
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss,
-                reason = "a share is between 0 and 1")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a share is between 0 and 1"
+            )]
             match stage.shown_share() {
                 Some(share) => {
                     bar.set_style(style("{prefix:<8} {wide_bar} {msg}"));

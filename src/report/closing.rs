@@ -20,7 +20,8 @@ const CHECKSUM_DIGITS: usize = 12;
 
 /// The whole report, the verdict last.
 pub fn closing(comparison: &Comparison, timings: &Timings, scope: Scope, page: Page) -> String {
-    let mut sections = vec![stages(timings, page), tables(comparison, timings, page), vectors(comparison, page)];
+    let mut sections =
+        vec![stages(timings, page), tables(comparison, timings, page), vectors(comparison, page)];
     sections.extend(details(comparison, page));
     let colour = match comparison.verdict() {
         Verdict::Equal => Colour::Green,
@@ -78,8 +79,13 @@ fn tables(comparison: &Comparison, timings: &Timings, page: Page) -> String {
         .take(LISTED_TABLES)
         .map(|table| {
             let timing = timing(&table.table);
-            let of = |[source, target]: [String; 2]| if source == target { source } else { format!("{source} / {target}") };
-            let checksums = table.checksums.clone().map(|both| both.map(|sum| sum.chars().take(CHECKSUM_DIGITS).collect()));
+            let of = |[source, target]: [String; 2]| {
+                if source == target { source } else { format!("{source} / {target}") }
+            };
+            let checksums = table
+                .checksums
+                .clone()
+                .map(|both| both.map(|sum| sum.chars().take(CHECKSUM_DIGITS).collect()));
             let was_copied = timing.copy_seconds > 0.0;
             vec![
                 table.table.clone(),
@@ -100,7 +106,12 @@ fn tables(comparison: &Comparison, timings: &Timings, page: Page) -> String {
             let _ = writeln!(out, "and {} more, all equal", number(more as u64));
         }
         (more, unequal) => {
-            let _ = writeln!(out, "and {} more, {} of them not equal", number(more as u64), number(unequal as u64));
+            let _ = writeln!(
+                out,
+                "and {} more, {} of them not equal",
+                number(more as u64),
+                number(unequal as u64)
+            );
         }
     }
     out
@@ -148,7 +159,8 @@ fn details(comparison: &Comparison, page: Page) -> Vec<String> {
                 page.wrap(&mut out, "  ", &format!("{one} {}: {reason}", escape(object)));
             } else {
                 page.wrap(&mut out, "  ", &format!("{}: {reason}", count(objects.len() as u64, one, many)));
-                let names: Vec<_> = objects.iter().take(LISTED_OBJECTS).map(|object| escape(object)).collect();
+                let names: Vec<_> =
+                    objects.iter().take(LISTED_OBJECTS).map(|object| escape(object)).collect();
                 let more = match objects.len() - names.len() {
                     0 => String::new(),
                     rest => format!(" and {} more", number(rest as u64)),
@@ -205,7 +217,12 @@ mod tests {
 
     #[test]
     fn the_end_of_a_comparison_of_counts() {
-        insta::assert_snapshot!(closing(&sample::counted(), &Timings::default(), Scope::default(), sample::PAGE));
+        insta::assert_snapshot!(closing(
+            &sample::counted(),
+            &Timings::default(),
+            Scope::default(),
+            sample::PAGE
+        ));
     }
 
     #[test]
@@ -225,7 +242,11 @@ mod tests {
         let mut comparison = Comparison::default();
         let name = "public.\"a\nequal: \x1b[2J\"";
         comparison.tables.push(TableResult { table: name.into(), rows: [1; 2], checksums: None });
-        comparison.push(name, Aspect::Rows, Outcome::Different { detail: "1 row".into(), rows: vec!["\x07".into()] });
+        comparison.push(
+            name,
+            Aspect::Rows,
+            Outcome::Different { detail: "1 row".into(), rows: vec!["\x07".into()] },
+        );
         let text = closing(&comparison, &Timings::default(), Scope::default(), sample::PAGE);
         assert!(!text.contains(['\x1b', '\x07']), "{text}");
         assert!(!text.lines().any(|line| line.trim_start().starts_with("equal")), "{text}");

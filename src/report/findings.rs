@@ -28,7 +28,9 @@ pub fn findings(findings: &[Finding], page: Page) -> String {
     let warnings = sorted.len() as u64 - blocking;
     let _ = match (blocking, warnings) {
         (0, 0) => writeln!(out, "check: nothing stands in the way"),
-        (0, _) => writeln!(out, "check: {}; nothing stands in the way", count(warnings, "warning", "warnings")),
+        (0, _) => {
+            writeln!(out, "check: {}; nothing stands in the way", count(warnings, "warning", "warnings"))
+        }
         _ => writeln!(
             out,
             "check: refused, {} and {}; nothing was written",

@@ -145,7 +145,11 @@ impl Write for LogWriter {
 /// Plays a script of events against a clock that does not run: `(milliseconds, event)`. `look` is called after
 /// every drawing.
 #[cfg(test)]
-pub(super) fn replay(script: &[(u64, Event)], output: &mut dyn Output, mut look: impl FnMut(Duration)) -> Timings {
+pub(super) fn replay(
+    script: &[(u64, Event)],
+    output: &mut dyn Output,
+    mut look: impl FnMut(Duration),
+) -> Timings {
     let mut progress = Progress::default();
     let mut drawn = Duration::ZERO;
     let mut now = Duration::ZERO;

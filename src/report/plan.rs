@@ -17,7 +17,11 @@ const LISTED_CHANGES: usize = 3;
 /// The whole plan.
 pub fn plan(plan: &Plan, page: Page) -> String {
     let mut out = String::new();
-    page.wrap(&mut out, "plan ", &format!("{}, {}", escape(&plan.run), count(plan.jobs.into(), "lane", "lanes")));
+    page.wrap(
+        &mut out,
+        "plan ",
+        &format!("{}, {}", escape(&plan.run), count(plan.jobs.into(), "lane", "lanes")),
+    );
     schema(plan, page, &mut out);
     copy(plan, page, &mut out);
     indexes(plan, page, &mut out);
@@ -65,8 +69,11 @@ fn schema(plan: &Plan, page: Page, out: &mut String) {
 fn copy(plan: &Plan, page: Page, out: &mut String) {
     let total = plan.tables.iter().map(|table| table.bytes).sum();
     let chunks = plan.tables.iter().map(|table| table.chunks.len() as u64).sum();
-    let mut parts =
-        vec![count(plan.tables.len() as u64, "table", "tables"), bytes(total), count(chunks, "chunk", "chunks")];
+    let mut parts = vec![
+        count(plan.tables.len() as u64, "table", "tables"),
+        bytes(total),
+        count(chunks, "chunk", "chunks"),
+    ];
     let sequences = plan.sequences.len() as u64;
     parts.extend((sequences > 0).then(|| count(sequences, "sequence", "sequences")));
     let batches = plan.large_objects.len() as u64;
@@ -118,7 +125,8 @@ fn format(table: &TablePlan) -> &'static str {
 
 fn indexes(plan: &Plan, page: Page, out: &mut String) {
     let steps = steps(plan, |phase| matches!(phase, Phase::Build { .. } | Phase::ForeignKey { .. }));
-    let foreign_keys = steps.iter().filter(|step| matches!(step.phase, Phase::ForeignKey { .. })).count() as u64;
+    let foreign_keys =
+        steps.iter().filter(|step| matches!(step.phase, Phase::ForeignKey { .. })).count() as u64;
     let builds = steps.len() as u64 - foreign_keys;
     let text = format!(
         "{}, {}, {} of memory at once",
@@ -165,7 +173,12 @@ fn rewrites(plan: &Plan, page: Page, out: &mut String) {
     if by_rule.is_empty() {
         return;
     }
-    head(page, out, "rewrites", &count(plan.rewrites.len() as u64, "changed statement", "changed statements"));
+    head(
+        page,
+        out,
+        "rewrites",
+        &count(plan.rewrites.len() as u64, "changed statement", "changed statements"),
+    );
     for (rule, changes) in by_rule {
         let shown = if is_everywhere(rule) { LISTED_CHANGES } else { usize::MAX };
         let _ = writeln!(out, "  {}: {}", name(rule), number(changes.len() as u64));
@@ -225,7 +238,10 @@ mod tests {
             .filter(|step| step.route == Route::Admin)
             .flat_map(|step| &step.statements)
             .collect();
-        assert!(!statements.is_empty() && statements.iter().all(|statement| text.contains(*statement)), "{text}");
+        assert!(
+            !statements.is_empty() && statements.iter().all(|statement| text.contains(*statement)),
+            "{text}"
+        );
         assert!(text.contains("\n  and 13 more, 106 kB in all\n"), "{text}");
     }
 }

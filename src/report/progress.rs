@@ -223,7 +223,11 @@ impl Progress {
             stage.shown_share = stage.shown_share.max(stage.share(flying).unwrap_or(0.0));
             stage.shown_rows = stage.shown_rows.max(stage.rows);
             stage.shown_bytes = stage.shown_bytes.max(stage.bytes);
-            if stage.samples.back().is_none_or(|(time, _)| now.saturating_sub(*time) >= Duration::from_millis(500)) {
+            if stage
+                .samples
+                .back()
+                .is_none_or(|(time, _)| now.saturating_sub(*time) >= Duration::from_millis(500))
+            {
                 stage.samples.push_back((now, stage.shown_bytes));
             }
             while stage.samples.len() > 2 && now.saturating_sub(stage.samples[0].0) > RATE_WINDOW {
@@ -294,7 +298,8 @@ impl StageProgress {
             match self.total_items {
                 Some(total) => {
                     let done = text::number(self.items.min(total));
-                    parts.push(format!("{done} of {}", text::count(total, self.noun(false), self.noun(true))));
+                    parts
+                        .push(format!("{done} of {}", text::count(total, self.noun(false), self.noun(true))));
                 }
                 None if self.items > 0 => {
                     parts.push(text::count(self.items, self.noun(false), self.noun(true)));

@@ -11,6 +11,7 @@ use crate::preflight::{Finding, Severity};
 use crate::report::progress::{StageTiming, TableTiming, Timings};
 use crate::report::text::Page;
 use crate::report::verdict::Scope;
+use crate::schema::rewrite::{Owners, Roles};
 use crate::schema::{Change, Rewrite};
 use crate::verify::{Aspect, Comparison, Outcome, TableResult, VectorSearchResult};
 
@@ -57,7 +58,10 @@ impl Fault for Broken {
 }
 
 pub(super) fn error() -> Error {
-    let disk = Broken("ERROR: could not extend file \"base/16384/24601\": No space left on device (SQLSTATE 53100)", None);
+    let disk = Broken(
+        "ERROR: could not extend file \"base/16384/24601\": No space left on device (SQLSTATE 53100)",
+        None,
+    );
     let stream = Broken("the target ended the stream", Some(Box::new(disk)));
     let lane = Broken("could not copy public.asset, chunk 3 of 17", Some(Box::new(stream)));
     Error::new(Exit::Resumable, lane)
@@ -65,9 +69,11 @@ pub(super) fn error() -> Error {
 
 fn compared(target_rows: u64, target_sum: &str) -> Comparison {
     let mut comparison = Comparison::default();
-    for (table, rows, sum) in
-        [("public.asset", [100_000, target_rows], target_sum), ("public.smart_search", [99_871; 2], "51f0"), ("public.\"user\"", [4; 2], "9c1e")]
-    {
+    for (table, rows, sum) in [
+        ("public.asset", [100_000, target_rows], target_sum),
+        ("public.smart_search", [99_871; 2], "51f0"),
+        ("public.\"user\"", [4; 2], "9c1e"),
+    ] {
         let whole = |prefix: &str| format!("{prefix}{}", "0123456789abcdef".repeat(2));
         let source = if table == "public.asset" { "77ab" } else { sum };
         comparison.tables.push(TableResult {
@@ -140,7 +146,8 @@ pub(super) fn timings() -> Timings {
         bytes,
         retries: u64::from(stage == Stage::Copy),
     };
-    let table = |rows, bytes, copy_seconds| TableTiming { rows, bytes, copy_seconds, ..TableTiming::default() };
+    let table =
+        |rows, bytes, copy_seconds| TableTiming { rows, bytes, copy_seconds, ..TableTiming::default() };
     Timings {
         stages: vec![
             stage(Stage::Check, 0.31, 0, 0, 0),
@@ -211,7 +218,13 @@ pub(super) fn plan() -> Plan {
                 format!("ALTER TABLE public.{name} OWNER TO postgres"),
                 format!("ALTER TABLE public.{name} OWNER TO app"),
             );
-            change(Rewrite::Owner, &format!("TABLE public.{name}"), &before, Some(&after), "the target has no role postgres for it")
+            change(
+                Rewrite::Owner,
+                &format!("TABLE public.{name}"),
+                &before,
+                Some(&after),
+                "the target has no role postgres for it",
+            )
         })
         .collect();
     rewrites.push(change(
@@ -234,6 +247,12 @@ pub(super) fn plan() -> Plan {
         copy_encoding: None,
         jobs: 4,
         index_memory: 1 << 30,
+        roles: Roles {
+            owners: Owners::Keep,
+            existing: Default::default(),
+            assignable: Default::default(),
+            may_impersonate: false,
+        },
         tables: vec![
             table("asset", 102_300_000, 6, Treatment::MaskedArray),
             table("smart_search", 210_000_000, 12, Treatment::Embedding),
@@ -245,16 +264,34 @@ pub(super) fn plan() -> Plan {
         large_objects: vec![LargeObjectBatch { first: Oid(16_400), last: Oid(16_411) }],
         steps: vec![
             step(1, "EXTENSION vchord", Phase::PreData, Route::Admin, "CREATE EXTENSION vchord CASCADE"),
-            step(2, "TABLE public.asset", Phase::PreData, Route::Owner, "CREATE TABLE public.asset (id uuid)"),
+            step(
+                2,
+                "TABLE public.asset",
+                Phase::PreData,
+                Route::Owner,
+                "CREATE TABLE public.asset (id uuid)",
+            ),
             Step {
                 maintenance_work_mem: 64 << 20,
                 vector_index: Some(clip),
                 ..step(3, "INDEX public.clip_index", build(1), Route::Owner, create)
             },
             step(4, "INDEX public.asset_pkey", build(0), Route::Owner, "CREATE UNIQUE INDEX asset_pkey"),
-            step(5, "FK CONSTRAINT public.face", Phase::ForeignKey { tables: vec![0, 2] }, Route::Owner, "ALTER TABLE"),
+            step(
+                5,
+                "FK CONSTRAINT public.face",
+                Phase::ForeignKey { tables: vec![0, 2] },
+                Route::Owner,
+                "ALTER TABLE",
+            ),
             step(6, "TRIGGER asset_updated_at", Phase::Finish, Route::Owner, "CREATE TRIGGER"),
-            step(7, "EVENT TRIGGER audit", Phase::Finish, Route::Admin, "CREATE EVENT TRIGGER audit ON ddl_command_end"),
+            step(
+                7,
+                "EVENT TRIGGER audit",
+                Phase::Finish,
+                Route::Admin,
+                "CREATE EVENT TRIGGER audit ON ddl_command_end",
+            ),
         ],
         rewrites,
         not_carried: vec![NotCarried {
@@ -276,7 +313,8 @@ pub(super) fn script() -> Vec<(u64, Event)> {
         bytes,
     };
     let part = |stage, lane, rows, bytes| Event::Progress { stage, lane, rows, bytes };
-    let done = |stage, lane, item: &str, seconds| Event::ItemFinished { stage, lane, item: item.into(), seconds };
+    let done =
+        |stage, lane, item: &str, seconds| Event::ItemFinished { stage, lane, item: item.into(), seconds };
     let (copy, indexes) = (Stage::Copy, Stage::Indexes);
     let clip = "INDEX public.clip_index";
     vec![
@@ -290,23 +328,29 @@ pub(super) fn script() -> Vec<(u64, Event)> {
         (4000, part(copy, 1, 30_000, 60_000_000)),
         (5200, Event::Warning { message: "the source was written: table \"a\x1b[31m\"".into() }),
         (5300, Event::Note { message: "the snapshot's holder answered".into() }),
-        (6000, Event::Retry {
-            stage: copy,
-            item: "public.smart_search, chunk 2 of 2".into(),
-            reason: "connection reset by peer".into(),
-        }),
+        (
+            6000,
+            Event::Retry {
+                stage: copy,
+                item: "public.smart_search, chunk 2 of 2".into(),
+                reason: "connection reset by peer".into(),
+            },
+        ),
         (7000, part(copy, 1, 50_000, 100_000_000)),
         (7100, part(copy, 0, 10_000, 20_000_000)),
         (7200, done(copy, 0, "public.smart_search, chunk 1 of 2", 6.9)),
         (7200, take(copy, 0, "public.asset", "public.asset", Some(100_000_000))),
         (7300, done(copy, 1, "public.smart_search, chunk 2 of 2", 7.0)),
         (7300, take(indexes, 1, clip, "public.smart_search", None)),
-        (9000, Event::IndexProgress {
-            lane: 1,
-            item: clip.into(),
-            phase: "building index: loading tuples".into(),
-            percent: Some(45.6),
-        }),
+        (
+            9000,
+            Event::IndexProgress {
+                lane: 1,
+                item: clip.into(),
+                phase: "building index: loading tuples".into(),
+                percent: Some(45.6),
+            },
+        ),
         (10_500, part(copy, 0, 99_000, 101_000_000)),
         (11_000, done(copy, 0, "public.asset", 3.8)),
         (11_000, end(copy, 10.8)),

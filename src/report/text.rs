@@ -68,7 +68,8 @@ pub(super) enum Colour {
 /// and must not talk to the terminal.
 pub fn escape(text: &str) -> Cow<'_, str> {
     let is_unsafe = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
     };
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -143,7 +144,11 @@ pub(super) fn rate(value: u64, seconds: f64) -> Option<String> {
 
 /// `12 ms`, `4.1 s`, `42 s`, `2 min 05 s`, `1 h 02 min`, `3 d 04 h`.
 pub fn duration(seconds: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is not negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, and is not negative"
+    )]
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         _ if seconds < 0.0995 => format!("{:.0} ms", seconds.max(0.0) * 1000.0),

@@ -42,13 +42,15 @@ pub fn sentence(comparison: &Comparison, scope: Scope) -> String {
 fn extent(comparison: &Comparison, scope: Scope) -> String {
     let is_held = |outcome: &Outcome| matches!(outcome, Outcome::Equal | Outcome::AsPlanned { .. });
     let checks = |aspect: Aspect| {
-        comparison.checks.iter().filter(|check| check.aspect == aspect && is_held(&check.outcome)).count() as u64
+        comparison.checks.iter().filter(|check| check.aspect == aspect && is_held(&check.outcome)).count()
+            as u64
     };
     let rows = comparison
         .tables
         .iter()
         .filter(|table| {
-            let of_table = |check: &&crate::verify::Check| check.aspect == Aspect::Rows && check.object == table.table;
+            let of_table =
+                |check: &&crate::verify::Check| check.aspect == Aspect::Rows && check.object == table.table;
             comparison.checks.iter().find(of_table).is_some_and(|check| is_held(&check.outcome))
         })
         .map(|table| table.rows[0])
@@ -70,7 +72,8 @@ fn extent(comparison: &Comparison, scope: Scope) -> String {
         parts.push(count(checks(Aspect::VectorSearch), "vector search", "vector searches"));
     }
     let planned =
-        comparison.checks.iter().filter(|check| matches!(check.outcome, Outcome::AsPlanned { .. })).count() as u64;
+        comparison.checks.iter().filter(|check| matches!(check.outcome, Outcome::AsPlanned { .. })).count()
+            as u64;
     if planned > 0 {
         parts.push(format!("{} of it changed as planned", number(planned)));
     }
@@ -113,7 +116,10 @@ fn not_compared(comparison: &Comparison) -> String {
     };
     let mut parts: Vec<String> = found.iter().take(3).map(part).collect();
     if found.len() > parts.len() {
-        parts.push(format!("and {}", count((found.len() - parts.len()) as u64, "more reason", "more reasons")));
+        parts.push(format!(
+            "and {}",
+            count((found.len() - parts.len()) as u64, "more reason", "more reasons")
+        ));
     }
     parts.join(", ")
 }

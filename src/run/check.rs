@@ -89,7 +89,8 @@ impl Context<'_> {
             Rights::read(client, endpoint.side).await.map_err(|error| Box::new(error) as Box<dyn Fault>)?;
         let row = client.query_one(include_str!("../../sql/session/default_search_path.sql"), &[]).await;
         let row = row.map_err(|error| boxed(session.failed("read the default search_path", error)))?;
-        let ledger = ledger::owner(client).await.map_err(|error| boxed(session.failed("look for a ledger", error)))?;
+        let ledger =
+            ledger::owner(client).await.map_err(|error| boxed(session.failed("look for a ledger", error)))?;
         session.close().await;
         Ok(Read { catalog, rights, search_path: row.get("search_path"), ledger })
     }
@@ -110,7 +111,8 @@ impl Context<'_> {
 
     /// How pg_dump reaches an endpoint.
     pub(super) fn child(endpoint: &Endpoint) -> Result<ChildEndpoint, Error> {
-        let passfile_line = endpoint.conninfo.passfile_line().map_err(|error| Error::new(Exit::Usage, error))?;
+        let passfile_line =
+            endpoint.conninfo.passfile_line().map_err(|error| Error::new(Exit::Usage, error))?;
         Ok(ChildEndpoint { dbname_keywords: endpoint.conninfo.keyword_string(None), passfile_line })
     }
 

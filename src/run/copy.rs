@@ -45,7 +45,8 @@ impl Context<'_> {
         done: &HashMap<String, Option<Digest>>,
     ) -> Result<(), Error> {
         let work = async {
-            let mut applier = Applier::new(plan, done, self.events, &self.target, self.admin.as_ref()).await?;
+            let mut applier =
+                Applier::new(plan, done, self.events, &self.target, self.admin.as_ref()).await?;
             applier.before_rows().await?;
             applier.close().await;
             Ok::<_, crate::schema::apply::ApplyError>(())
@@ -90,9 +91,20 @@ impl Context<'_> {
         let chunks = |work: &Work| matches!(work, Work::Chunk { .. } | Work::LargeObjects { .. });
         let weight = tasks.iter().filter(|task| chunks(&task.work)).map(|task| task.weight).sum();
         let rows = plan.tables.iter().map(|table| table.estimated_rows).sum::<Option<u64>>();
-        self.events.emit(Event::StageStarted { stage: Stage::Copy, items: Some(count(chunks)), bytes: Some(weight), rows });
-        let builds = count(|work| matches!(work, Work::Build { .. } | Work::Vacuum { .. } | Work::Analyze { .. }));
-        self.events.emit(Event::StageStarted { stage: Stage::Indexes, items: Some(builds), bytes: None, rows: None });
+        self.events.emit(Event::StageStarted {
+            stage: Stage::Copy,
+            items: Some(count(chunks)),
+            bytes: Some(weight),
+            rows,
+        });
+        let builds =
+            count(|work| matches!(work, Work::Build { .. } | Work::Vacuum { .. } | Work::Analyze { .. }));
+        self.events.emit(Event::StageStarted {
+            stage: Stage::Indexes,
+            items: Some(builds),
+            bytes: None,
+            rows: None,
+        });
     }
 
     /// Waits for the pool; meanwhile keeps the snapshot alive and looks at index builds.
@@ -130,7 +142,9 @@ impl Context<'_> {
         match ended.expect("a lane that panics is a defect") {
             Ok(Ended::Finished) => Ok(()),
             Ok(Ended::Interrupted) => Err(Error::new(Exit::Interrupted, super::Interrupted)),
-            Err(crate::transfer::lane::LaneError::Interrupted) => Err(Error::new(Exit::Interrupted, super::Interrupted)),
+            Err(crate::transfer::lane::LaneError::Interrupted) => {
+                Err(Error::new(Exit::Interrupted, super::Interrupted))
+            }
             Err(error) => Err(Error::new(Exit::Resumable, error)),
         }
     }
@@ -149,7 +163,9 @@ impl Context<'_> {
         let rows = session.client.query(include_str!("../../sql/index/progress.sql"), &[&processes]).await;
         for row in rows.unwrap_or_default() {
             let process: i32 = row.get("pid");
-            let Some((lane, (_, item))) = builders.iter().find(|(_, (found, _))| *found == process) else { continue };
+            let Some((lane, (_, item))) = builders.iter().find(|(_, (found, _))| *found == process) else {
+                continue;
+            };
             self.events.emit(Event::IndexProgress {
                 lane: *lane,
                 item: item.clone(),

@@ -54,7 +54,8 @@ impl Context<'_> {
         snapshot: &Snapshot,
     ) -> Result<(), Error> {
         let work = async {
-            let mut applier = Applier::new(plan, done, self.events, &self.target, self.admin.as_ref()).await?;
+            let mut applier =
+                Applier::new(plan, done, self.events, &self.target, self.admin.as_ref()).await?;
             let values = self.sequence_values(Side::Source, snapshot).await?;
             set_sequences(applier.session(), &values).await?;
             refresh(applier.session(), plan).await?;
@@ -67,7 +68,11 @@ impl Context<'_> {
         self.append(directory, Record::StageFinished { stage: Stage::Finish })
     }
 
-    async fn sequence_values(&self, side: Side, snapshot: &Snapshot) -> Result<Vec<SequenceValue>, FinishError> {
+    async fn sequence_values(
+        &self,
+        side: Side,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<SequenceValue>, FinishError> {
         let endpoint = if side == Side::Source { &self.source } else { &self.target };
         let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
         let values = catalog::sequence_values(&session.client, side, &snapshot.catalog.sequences).await?;
@@ -154,9 +159,10 @@ fn compare_tables(comparison: &mut Comparison, plan: &Plan, found: &Found) {
                 detail: format!("{} rows on the source, {} on the target", copied.rows, read_back.rows),
                 rows: vec![],
             },
-            Some(_) if copied != read_back => {
-                Outcome::Different { detail: "equal numbers of rows with different contents".into(), rows: vec![] }
-            }
+            Some(_) if copied != read_back => Outcome::Different {
+                detail: "equal numbers of rows with different contents".into(),
+                rows: vec![],
+            },
             Some(_) => Outcome::Equal,
         };
         comparison.push(table.name.to_string(), Aspect::Rows, outcome);
@@ -164,7 +170,8 @@ fn compare_tables(comparison: &mut Comparison, plan: &Plan, found: &Found) {
 }
 
 fn compare_sequences(comparison: &mut Comparison, source: &[SequenceValue], target: &[SequenceValue]) {
-    let of: HashMap<&QualifiedName, &SequenceValue> = target.iter().map(|value| (&value.name, value)).collect();
+    let of: HashMap<&QualifiedName, &SequenceValue> =
+        target.iter().map(|value| (&value.name, value)).collect();
     for value in source {
         let outcome = match of.get(&value.name) {
             Some(found) if *found == value => Outcome::Equal,
@@ -190,7 +197,9 @@ fn compare_states(comparison: &mut Comparison, then: &SourceState, now: &SourceS
     let outcome = match (then.is_proven_equal(now), accept_writes) {
         (true, _) => Outcome::Equal,
         (false, true) => Outcome::AsPlanned { detail },
-        (false, false) => Outcome::NotCompared { reason: format!("{detail}; --accept-writes takes this as done") },
+        (false, false) => {
+            Outcome::NotCompared { reason: format!("{detail}; --accept-writes takes this as done") }
+        }
     };
     comparison.push("source", Aspect::SourceUnchanged, outcome);
 }

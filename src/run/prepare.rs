@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::{Checked, Context, Outcome};
+use crate::catalog::Catalog;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Stage};
 use crate::journal::{Record, RunDirectory};
-use crate::pg::{QualifiedName, Session};
+use crate::pg::{Access, QualifiedName, Session};
 use crate::plan::make::{self, Obstacles, Request};
 use crate::plan::{Plan, TablePlan, ddl, vector};
 use crate::preflight::{Finding, Severity};
@@ -42,6 +43,7 @@ impl Context<'_> {
         let jobs = self.jobs(source, target);
         let tables = make::tables(source, target, jobs, self.settings.chunk_bytes);
         let vector_rows = count_vectors(snapshot).await?;
+        let setting_contexts = self.setting_contexts(source).await?;
         let input = ddl::Input {
             source,
             target,
@@ -52,6 +54,7 @@ impl Context<'_> {
             has_admin: checked.admin.is_some(),
             index_memory: self.settings.index_memory.unwrap_or_else(|| default_index_memory(checked, jobs)),
             jobs,
+            setting_contexts: &setting_contexts,
         };
         let request = Request {
             run: &self.run,
@@ -63,6 +66,21 @@ impl Context<'_> {
         let (plan, obstacles) = make::make(&request, &entries, &input);
         let findings = findings(obstacles);
         Ok(Prepared { plan, entries, findings })
+    }
+
+    /// Who may set what the source's database has set.
+    async fn setting_contexts(&self, source: &Catalog) -> Result<HashMap<String, String>, Error> {
+        let names: Vec<&str> = source.database.settings.iter().map(|setting| setting.name.as_str()).collect();
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let failed = |error| Error::new(Exit::Refused, error);
+        let session = Session::open(&self.target, Access::Read, "pg_catalog").await.map_err(failed)?;
+        let rows =
+            session.client.query(include_str!("../../sql/session/setting_contexts.sql"), &[&names]).await;
+        let rows = rows.map_err(|error| failed(session.failed("read the settings", error)))?;
+        session.close().await;
+        Ok(rows.iter().map(|row| (row.get("name"), row.get("context"))).collect())
     }
 
     pub(super) async fn entries(
@@ -112,7 +130,8 @@ impl Context<'_> {
         let scratch = scratch()?;
         let snapshot = self.snapshot().await?;
         let prepared = self.plan(&checked, &snapshot, scratch.path()).await?;
-        self.events.emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
+        self.events
+            .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
         if !prepared.findings.is_empty() {
             return Ok(Outcome::Refused(prepared.findings));
         }
@@ -220,7 +239,8 @@ async fn count_vectors(snapshot: &Snapshot) -> Result<HashMap<QualifiedName, u64
     for table in tables {
         let statement = format!("SELECT pg_catalog.count(*) FROM ONLY {}", table.sql());
         let row = session.client.query_one(&statement, &[]).await;
-        let row = row.map_err(|error| Error::new(Exit::Refused, session.failed(format!("count {table}"), error)))?;
+        let row =
+            row.map_err(|error| Error::new(Exit::Refused, session.failed(format!("count {table}"), error)))?;
         counts.insert(table.clone(), u64::try_from(row.get::<_, i64>(0)).unwrap_or_default());
     }
     Ok(counts)

@@ -10,9 +10,9 @@ use crate::pg::{Access, Session, SessionError};
 use crate::plan::{Phase, Plan};
 use crate::schema::Entry;
 use crate::transfer::digest::Digest;
+use crate::transfer::ledger;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::work::Work;
-use crate::transfer::ledger;
 
 /// Why a run cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,8 @@ impl Fault for ResumeError {
         match self {
             ResumeError::Session(error) => error.hint(),
             _ => Some(
-                "start over: empty the target database (drop and create it), then run with another --run-dir".into(),
+                "start over: empty the target database (drop and create it), then run with another --run-dir"
+                    .into(),
             ),
         }
     }
@@ -146,7 +147,8 @@ impl Context<'_> {
             if !items.iter().any(|item| done.contains_key(item)) {
                 continue;
             }
-            let loaded: Option<Vec<Digest>> = items.iter().map(|item| done.get(item).copied().flatten()).collect();
+            let loaded: Option<Vec<Digest>> =
+                items.iter().map(|item| done.get(item).copied().flatten()).collect();
             if let Some(loaded) = loaded {
                 if self.digest(planned, snapshot).await? == loaded.into_iter().sum() {
                     continue;
@@ -195,19 +197,19 @@ fn first_change(before: &[Entry], now: &[Entry]) -> Option<String> {
         (left.class, &left.schema, &left.tag, &left.statements)
             == (right.class, &right.schema, &right.tag, &right.statements)
     };
-    before
-        .iter()
-        .zip(now)
-        .find(|(left, right)| !is_same(left, right))
-        .map(|(left, _)| left.object())
-        .or_else(|| (before.len() != now.len()).then(|| format!("{} objects, {} before", now.len(), before.len())))
+    before.iter().zip(now).find(|(left, right)| !is_same(left, right)).map(|(left, _)| left.object()).or_else(
+        || (before.len() != now.len()).then(|| format!("{} objects, {} before", now.len(), before.len())),
+    )
 }
 
 /// Ends what is left of an earlier process of this run on the target's server: a COPY or CREATE INDEX goes on
 /// until its server notices that nobody listens. The ledger is read after that.
 async fn end_leftovers(session: &Session, application_name: &str) -> Result<(), SessionError> {
     for _ in 0..300 {
-        let rows = session.client.query(include_str!("../../sql/session/end_leftovers.sql"), &[&application_name]).await;
+        let rows = session
+            .client
+            .query(include_str!("../../sql/session/end_leftovers.sql"), &[&application_name])
+            .await;
         let rows = rows.map_err(|error| session.failed("end the sessions of the interrupted run", error))?;
         if rows.is_empty() {
             return Ok(());

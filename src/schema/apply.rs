@@ -108,8 +108,10 @@ impl<'a> Applier<'a> {
             for step in &steps[..end] {
                 self.in_transaction(step).await?;
             }
-            let records: Vec<String> =
-                steps[..end].iter().map(|step| ledger::record(&item(step), None, Durability::Logged)).collect();
+            let records: Vec<String> = steps[..end]
+                .iter()
+                .map(|step| ledger::record(&item(step), None, Durability::Logged))
+                .collect();
             let commit = format!("{}; COMMIT", records.join("; "));
             self.target.run(&commit, "commit the schema with its ledger rows").await?;
             steps = &steps[end..];

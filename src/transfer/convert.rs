@@ -89,7 +89,8 @@ mod tests {
 
     fn array(values: &[Option<f32>]) -> Vec<u8> {
         let length = i32::try_from(values.len()).expect("short");
-        let mut bytes: Vec<u8> = [1, 0, FLOAT4, length, 1].iter().flat_map(|word: &i32| word.to_be_bytes()).collect();
+        let mut bytes: Vec<u8> =
+            [1, 0, FLOAT4, length, 1].iter().flat_map(|word: &i32| word.to_be_bytes()).collect();
         for value in values {
             match value {
                 None => bytes.extend((-1_i32).to_be_bytes()),

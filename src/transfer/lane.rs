@@ -200,7 +200,12 @@ impl Worker for Lane {
                 break;
             }
         }
-        self.emit(Event::ItemFinished { stage, lane: self.number, item, seconds: begun.elapsed().as_secs_f64() });
+        self.emit(Event::ItemFinished {
+            stage,
+            lane: self.number,
+            item,
+            seconds: begun.elapsed().as_secs_f64(),
+        });
         Ok(())
     }
 
@@ -239,7 +244,10 @@ impl Lane {
             let target = self.target(&what).await?;
             let row = target
                 .client
-                .query_one(include_str!("../../sql/ledger/outcome.sql"), &[&item, &process, &application_name])
+                .query_one(
+                    include_str!("../../sql/ledger/outcome.sql"),
+                    &[&item, &process, &application_name],
+                )
                 .await
                 .map_err(|source| LaneError::Session {
                     what: what.clone(),
@@ -276,7 +284,8 @@ impl Lane {
     async fn source(&mut self, what: &str) -> Result<&Session, LaneError> {
         if self.source.is_none() {
             let error = |source| LaneError::Session { what: what.to_owned(), source };
-            let session = Session::open(&self.shared.source, Access::Read, "pg_catalog").await.map_err(error)?;
+            let session =
+                Session::open(&self.shared.source, Access::Read, "pg_catalog").await.map_err(error)?;
             let import = format!(
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
                 crate::pg::quote_literal(&self.shared.snapshot)
@@ -291,7 +300,8 @@ impl Lane {
         if self.target.is_none() {
             let error = |source| LaneError::Session { what: what.to_owned(), source };
             let search_path = &self.shared.plan.search_path;
-            let session = Session::open(&self.shared.target, Access::Write, search_path).await.map_err(error)?;
+            let session =
+                Session::open(&self.shared.target, Access::Write, search_path).await.map_err(error)?;
             // A crash that loses the last commits loses their ledger rows with them; the last commit of the
             // run is synchronous and makes all before it durable.
             session.run("SET synchronous_commit TO off", "set synchronous_commit").await.map_err(error)?;
@@ -321,24 +331,6 @@ impl Lane {
 
     fn found<T>(&self, change: impl FnOnce(&mut Found) -> T) -> T {
         change(&mut self.shared.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-    }
-
-    /// The table that a task works on.
-    fn table(&self, work: Work) -> Option<String> {
-        let plan = &self.shared.plan;
-        let position = match work {
-            Work::Chunk { table, .. }
-            | Work::Count { table }
-            | Work::ReadBack { table, .. }
-            | Work::Vacuum { table }
-            | Work::Analyze { table } => Some(table),
-            Work::Build { step } => match &plan.steps[step].phase {
-                crate::plan::Phase::Build { table, .. } => *table,
-                _ => None,
-            },
-            Work::LargeObjects { .. } => None,
-        };
-        position.map(|table| plan.tables[table].name.to_string())
     }
 
     fn describe(&self, work: Work) -> String {
@@ -400,4 +392,3 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

@@ -30,7 +30,8 @@ pub async fn create(client: &Client, run: &str) -> Result<(), tokio_postgres::Er
 
 /// The run whose ledger is in the target; `None` if there is no ledger.
 pub async fn owner(client: &Client) -> Result<Option<String>, tokio_postgres::Error> {
-    let exists: bool = client.query_one(include_str!("../../sql/ledger/exists.sql"), &[]).await?.get("exists");
+    let exists: bool =
+        client.query_one(include_str!("../../sql/ledger/exists.sql"), &[]).await?.get("exists");
     if !exists {
         return Ok(None);
     }
@@ -43,7 +44,8 @@ pub async fn read(client: &Client) -> Result<HashMap<String, Option<Digest>>, to
     Ok(rows
         .into_iter()
         .map(|row| {
-            let (count, checksum): (Option<i64>, Option<String>) = (row.get("row_count"), row.get("checksum"));
+            let (count, checksum): (Option<i64>, Option<String>) =
+                (row.get("row_count"), row.get("checksum"));
             let digest = count
                 .zip(checksum)
                 .and_then(|(count, checksum)| Digest::parse(u64::try_from(count).ok()?, &checksum));

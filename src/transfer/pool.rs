@@ -49,7 +49,12 @@ struct State<W, E> {
 /// Runs every task of `schedule` on `lanes` threads. `worker(lane, stop)` makes a lane's worker on its own
 /// thread; a running task should end early when `stop` is cancelled, be it by an interrupt or because another
 /// task failed. Blocks until all lanes have ended.
-pub fn run<M, F>(schedule: Schedule<M::Work>, lanes: usize, stop: &CancellationToken, worker: F) -> Result<Ended, M::Error>
+pub fn run<M, F>(
+    schedule: Schedule<M::Work>,
+    lanes: usize,
+    stop: &CancellationToken,
+    worker: F,
+) -> Result<Ended, M::Error>
 where
     M: Worker,
     F: Fn(usize, CancellationToken) -> M + Send + Sync,
@@ -169,14 +174,18 @@ mod tests {
     #[test]
     fn all_tasks_are_done_on_several_lanes() {
         let done = AtomicUsize::new(0);
-        let ended = run(chain(100), 4, &CancellationToken::new(), |_, _| Counter { done: &done, fail_at: usize::MAX });
+        let ended = run(chain(100), 4, &CancellationToken::new(), |_, _| Counter {
+            done: &done,
+            fail_at: usize::MAX,
+        });
         assert_eq!((ended, done.into_inner()), (Ok(Ended::Finished), 100));
     }
 
     #[test]
     fn the_first_failure_stops_the_pool_and_is_returned() {
         let done = AtomicUsize::new(0);
-        let ended = run(chain(100), 2, &CancellationToken::new(), |_, _| Counter { done: &done, fail_at: 10 });
+        let ended =
+            run(chain(100), 2, &CancellationToken::new(), |_, _| Counter { done: &done, fail_at: 10 });
         assert_eq!(ended, Err(10));
         assert!(done.into_inner() < 99);
     }

@@ -166,7 +166,10 @@ pub async fn read(
     Ok(state.digest())
 }
 
-async fn next(source: &mut std::pin::Pin<&mut CopyOutStream>, stall: Duration) -> Result<Option<Bytes>, RelayError> {
+async fn next(
+    source: &mut std::pin::Pin<&mut CopyOutStream>,
+    stall: Duration,
+) -> Result<Option<Bytes>, RelayError> {
     match tokio::time::timeout(stall, source.next()).await {
         Ok(message) => message.transpose().map_err(RelayError::Source),
         Err(_) => Err(RelayError::Stalled(stall)),

@@ -88,7 +88,8 @@ impl Snapshot {
                 };
                 session.run(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")), what).await?;
             }
-            let row = session.client.query_one(include_str!("../../sql/transfer/export_snapshot.sql"), &[]).await;
+            let row =
+                session.client.query_one(include_str!("../../sql/transfer/export_snapshot.sql"), &[]).await;
             let id = row.map_err(|error| session.failed("export a snapshot", error))?.get("id");
             let catalog = Catalog::read(&session.client, Side::Source).await?;
             let found = lockable(&catalog);
@@ -103,7 +104,9 @@ impl Snapshot {
             session.run("ROLLBACK", "begin again").await?;
             known = found;
         }
-        Err(SnapshotError::Restless(known.into_iter().next_back().unwrap_or_else(|| QualifiedName::new("", ""))))
+        Err(SnapshotError::Restless(
+            known.into_iter().next_back().unwrap_or_else(|| QualifiedName::new("", "")),
+        ))
     }
 
     /// Asks the holder something, so that no idle connection is cut, and finds out whether it lives.

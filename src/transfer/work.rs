@@ -64,17 +64,25 @@ impl Work {
 /// Every task of the copying and building stages that `is_done` (by ledger item) does not name.
 pub fn tasks(plan: &Plan, is_done: impl Fn(&str) -> bool) -> Vec<Task<Work>> {
     let mut graph = Graph { plan, is_done: &is_done, tasks: Vec::new() };
-    let mut ready: Vec<Vec<usize>> = plan.tables.iter().enumerate().map(|(index, _)| graph.load(index)).collect();
+    let mut ready: Vec<Vec<usize>> =
+        plan.tables.iter().enumerate().map(|(index, _)| graph.load(index)).collect();
     for batch in 0..plan.large_objects.len() {
         graph.push(Work::LargeObjects { batch }, vec![], 1 << 24, vec![], 0);
     }
     for (table, loaded) in ready.iter_mut().enumerate() {
         let has_vectors = plan.steps.iter().any(|step| {
-            step.vector_index.is_some() && matches!(step.phase, Phase::Build { table: Some(found), .. } if found == table)
+            step.vector_index.is_some()
+                && matches!(step.phase, Phase::Build { table: Some(found), .. } if found == table)
         });
         if has_vectors {
             // vchord samples dead rows too, and fails on those whose TOAST is gone (VectorChord #470).
-            let vacuum = graph.push(Work::Vacuum { table }, loaded.clone(), plan.tables[table].bytes / 16, exclusive(&[table]), 0);
+            let vacuum = graph.push(
+                Work::Vacuum { table },
+                loaded.clone(),
+                plan.tables[table].bytes / 16,
+                exclusive(&[table]),
+                0,
+            );
             loaded.extend(vacuum);
         }
     }
@@ -90,7 +98,14 @@ struct Graph<'a> {
 
 impl Graph<'_> {
     /// Adds a task unless it is done; its position.
-    fn push(&mut self, work: Work, needs: Vec<usize>, weight: u64, locks: Vec<Lock>, memory: u64) -> Option<usize> {
+    fn push(
+        &mut self,
+        work: Work,
+        needs: Vec<usize>,
+        weight: u64,
+        locks: Vec<Lock>,
+        memory: u64,
+    ) -> Option<usize> {
         if work.item(self.plan).is_some_and(|item| (self.is_done)(&item)) {
             return None;
         }

@@ -8,7 +8,8 @@ use case::{Case, client, column, extension, index_of, role, session, table, tool
 
 use super::*;
 use crate::catalog::{
-    Constraint, ConstraintKind, DatabaseSetting, Persistence, RowSecurity, Table, TableKind, UserObject, UserObjects,
+    Constraint, ConstraintKind, DatabaseSetting, Persistence, RowSecurity, Table, TableKind, UserObject,
+    UserObjects,
 };
 use crate::pg::{Oid, QualifiedName};
 

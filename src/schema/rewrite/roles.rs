@@ -20,7 +20,7 @@ pub enum Owners {
 }
 
 /// What is known of the target's roles.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Roles {
     /// Whom the objects belong to.
     pub owners: Owners,

@@ -24,10 +24,13 @@ impl Lane {
         // Only this chunk can have put rows there, in an attempt that was cut: TRUNCATE takes them away, and
         // lets the rows be loaded frozen, so that nothing has to visit them again.
         let is_whole = planned.chunks.len() == 1 && planned.condition.is_none();
-        let begin = if is_whole { format!("BEGIN; TRUNCATE ONLY {}", planned.name.sql()) } else { "BEGIN".into() };
+        let begin =
+            if is_whole { format!("BEGIN; TRUNCATE ONLY {}", planned.name.sql()) } else { "BEGIN".into() };
         target.run(&begin, format!("empty {}", planned.name)).await.map_err(session)?;
-        let out = source.copy_out(&planned.copy_out(range)).await.map_err(RelayError::Source).map_err(stream)?;
-        let into = target.copy_in(&planned.copy_in(is_whole)).await.map_err(RelayError::Target).map_err(stream)?;
+        let out =
+            source.copy_out(&planned.copy_out(range)).await.map_err(RelayError::Source).map_err(stream)?;
+        let into =
+            target.copy_in(&planned.copy_in(is_whole)).await.map_err(RelayError::Target).map_err(stream)?;
         let rows = planned.rows();
         let mut digest =
             relay::relay(out, into, &rows, shared.stall, &mut NoTee, progress).await.map_err(stream)?;
@@ -35,10 +38,15 @@ impl Lane {
             side.copy_ended().await.map_err(|error| session(side.failed(what, error)))?;
         }
         if matches!(rows, Rows::Text) {
-            let hashed = source.copy_out(&planned.copy_hashed(range)).await.map_err(RelayError::Source).map_err(stream)?;
-            let hashed = relay::read(hashed, planned.columns.len(), &planned.masked(), shared.stall, |_, _| ())
+            let hashed = source
+                .copy_out(&planned.copy_hashed(range))
                 .await
+                .map_err(RelayError::Source)
                 .map_err(stream)?;
+            let hashed =
+                relay::read(hashed, planned.columns.len(), &planned.masked(), shared.stall, |_, _| ())
+                    .await
+                    .map_err(stream)?;
             source.copy_ended().await.map_err(|error| session(source.failed("end the COPY", error)))?;
             if hashed.rows != digest.rows {
                 return Err(stream(RelayError::Count { sent: hashed.rows, loaded: digest.rows }));

@@ -35,7 +35,10 @@ impl Lane {
         let range = if parts == 1 {
             Chunk::WHOLE
         } else {
-            let row = target.client.query_one(include_str!("../../../sql/verify/pages.sql"), &[&planned.name.sql()]).await;
+            let row = target
+                .client
+                .query_one(include_str!("../../../sql/verify/pages.sql"), &[&planned.name.sql()])
+                .await;
             let row = row.map_err(|error| LaneError::Session {
                 what: what.clone(),
                 source: target.failed(format!("measure {}", planned.name), error),
@@ -48,12 +51,14 @@ impl Lane {
             }
         };
         let stream = |source| LaneError::Stream { what: what.clone(), source: StreamError(source) };
-        let rows = target.copy_out(&planned.copy_hashed(range)).await.map_err(RelayError::Target).map_err(stream)?;
-        let digest = relay::read(rows, planned.columns.len(), &planned.masked(), shared.stall, |rows, bytes| {
-            shared.events.emit(Event::Progress { stage: Stage::Verify, lane, rows, bytes });
-        })
-        .await
-        .map_err(stream)?;
+        let rows =
+            target.copy_out(&planned.copy_hashed(range)).await.map_err(RelayError::Target).map_err(stream)?;
+        let digest =
+            relay::read(rows, planned.columns.len(), &planned.masked(), shared.stall, |rows, bytes| {
+                shared.events.emit(Event::Progress { stage: Stage::Verify, lane, rows, bytes });
+            })
+            .await
+            .map_err(stream)?;
         target.copy_ended().await.map_err(|error| LaneError::Session {
             what: what.clone(),
             source: target.failed("end the COPY", error),

@@ -1,0 +1,164 @@
+//! What belongs to the database itself and is in no dump of its contents: settings, comment, grants. Pure.
+
+use std::collections::HashMap;
+
+use crate::catalog::{Catalog, DatabaseSetting};
+use crate::pg::acl::{self, AclItem};
+use crate::pg::{quote_identifier, quote_literal};
+use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
+use crate::plan::{NotCarried, Phase, Route, Step};
+
+/// What becomes of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is set on the target to this value.
+    Carried(String),
+    /// It stays behind, for this reason.
+    Left(&'static str),
+}
+
+/// What a setting of the source's database becomes on the target, whoever may set it.
+pub fn fate(setting: &DatabaseSetting) -> Fate {
+    match setting.name.as_str() {
+        "default_transaction_read_only" => Fate::Left("it is the fence of the source"),
+        // Removed in VectorChord 0.4: every new session would warn of it.
+        "vchordrq.prewarm_dim" => Fate::Left("VectorChord no longer knows it"),
+        name if name.starts_with("vectors.") => Fate::Left("it belongs to pgvecto.rs"),
+        "search_path" => {
+            let kept: Vec<&str> = setting
+                .value
+                .split(',')
+                .map(str::trim)
+                .filter(|part| part.trim_matches('"') != LEGACY_VECTOR_EXTENSION)
+                .collect();
+            if kept.is_empty() {
+                Fate::Left("it names the schema of pgvecto.rs only")
+            } else {
+                Fate::Carried(kept.join(", "))
+            }
+        }
+        _ => Fate::Carried(setting.value.clone()),
+    }
+}
+
+/// Settings whose value is a list of quoted names (`GUC_LIST_QUOTE`): written as they stand.
+const LISTS: &[&str] =
+    &["search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"];
+
+/// The steps that give the target's database what the source's has, and what stays behind. `contexts` are those
+/// of the settings on the target (`pg_settings.context`); `first_id` is the first free dump id.
+pub fn steps(
+    source: &Catalog,
+    target: &Catalog,
+    contexts: &HashMap<String, String>,
+    has_admin: bool,
+    first_id: u32,
+) -> (Vec<Step>, Vec<NotCarried>) {
+    let mut made = Made { steps: Vec::new(), not_carried: Vec::new(), next_id: first_id };
+    let database = quote_identifier(&target.database.name);
+    let is_superuser = target.session.is_superuser;
+    for setting in &source.database.settings {
+        let object = match &setting.role {
+            None => format!("setting {} of the database", setting.name),
+            Some(role) => format!("setting {} of role {role} in the database", setting.name),
+        };
+        let value = match fate(setting) {
+            Fate::Carried(value) => value,
+            Fate::Left(reason) => {
+                made.leave(object, reason);
+                continue;
+            }
+        };
+        let is_known_role =
+            setting.role.as_ref().is_none_or(|role| target.roles.iter().any(|found| found.name == *role));
+        if !is_known_role {
+            made.leave(object, "the role does not exist on the target");
+            continue;
+        }
+        let is_own = setting.role.as_ref().is_none_or(|role| *role == target.session.role);
+        let is_open = contexts.get(&setting.name).is_some_and(|context| context == "user");
+        let route = match (is_superuser || (is_own && is_open), has_admin) {
+            (true, _) => Route::Owner,
+            (false, true) => Route::Admin,
+            (false, false) => {
+                made.leave(object, "it needs a superuser (--target-admin)");
+                continue;
+            }
+        };
+        let value = if LISTS.contains(&setting.name.as_str()) { value } else { quote_literal(&value) };
+        let of = setting.role.as_ref().map_or_else(
+            || format!("ALTER DATABASE {database}"),
+            |role| format!("ALTER ROLE {} IN DATABASE {database}", quote_identifier(role)),
+        );
+        made.step(object, route, format!("{of} SET {} TO {value}", quoted_parts(&setting.name)));
+    }
+    if let Some(comment) = &source.database.comment {
+        let statement = format!("COMMENT ON DATABASE {database} IS {}", quote_literal(comment));
+        made.step("comment on the database".into(), Route::Owner, statement);
+    }
+    made.grants(source, target, &database);
+    (made.steps, made.not_carried)
+}
+
+/// `plpgsql.extra_warnings` is two identifiers.
+fn quoted_parts(name: &str) -> String {
+    name.split('.').map(quote_identifier).collect::<Vec<_>>().join(".")
+}
+
+struct Made {
+    steps: Vec<Step>,
+    not_carried: Vec<NotCarried>,
+    next_id: u32,
+}
+
+impl Made {
+    fn leave(&mut self, object: String, reason: &str) {
+        self.not_carried.push(NotCarried { object, reason: reason.to_owned() });
+    }
+
+    fn step(&mut self, object: String, route: Route, statement: String) {
+        self.steps.push(Step {
+            id: self.next_id,
+            object,
+            phase: Phase::Finish,
+            route,
+            needs: vec![],
+            statements: vec![statement],
+            maintenance_work_mem: 0,
+            vector_index: None,
+        });
+        self.next_id += 1;
+    }
+
+    /// Grants on the database, but for the owner's own.
+    fn grants(&mut self, source: &Catalog, target: &Catalog, database: &str) {
+        let Some(acl) = &source.database.acl else { return };
+        let object = format!("DATABASE {database}");
+        let items: Vec<AclItem> = acl.iter().filter_map(|text| AclItem::parse(text)).collect();
+        let has_public = items.iter().any(|item| item.grantee.is_none());
+        if !has_public {
+            let statement = format!("REVOKE ALL ON {object} FROM PUBLIC");
+            self.step("grants on the database to PUBLIC".into(), Route::Owner, statement);
+        }
+        for item in items {
+            match &item.grantee {
+                Some(role) if *role == source.database.owner => {}
+                Some(role) if !target.roles.iter().any(|found| found.name == *role) => {
+                    self.leave(
+                        format!("grants on the database to {role}"),
+                        "the role does not exist on the target",
+                    );
+                }
+                grantee => {
+                    let named = grantee.clone().unwrap_or_else(|| "PUBLIC".into());
+                    let statements = item.grants(&object, acl::DATABASE);
+                    self.step(
+                        format!("grants on the database to {named}"),
+                        Route::Owner,
+                        statements.join(";\n"),
+                    );
+                }
+            }
+        }
+    }
+}
