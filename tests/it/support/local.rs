@@ -38,16 +38,16 @@ host all all 127.0.0.1/32 scram-sha-256
 pub(super) fn prepare(major: u32, variant: &Variant, port: u16) -> (Place, Child) {
     let install = Install::of(major);
     let account = Account::unprivileged();
-    let directory = tempfile::Builder::new()
+    let temporary = tempfile::Builder::new()
         .prefix(&format!("pgmove-test-{major}-"))
         .permissions(Permissions::from_mode(0o755))
         .tempdir()
-        .expect("a temporary directory")
-        .keep();
-    account.give(&directory);
+        .expect("a temporary directory");
+    let directory = temporary.path();
+    account.give(directory);
     let data = directory.join("data");
-    initialise(install, &account, &directory, variant.initdb);
-    append(&data.join("postgresql.conf"), &settings(install, port, &directory, variant));
+    initialise(install, &account, directory, variant.initdb);
+    append(&data.join("postgresql.conf"), &settings(install, port, directory, variant));
     let rules = format!("{}\n{HOST_BASED_AUTHENTICATION}", variant.host_based_authentication);
     fs::write(data.join("pg_hba.conf"), rules).expect("pg_hba.conf can be written");
     for (name, contents) in &variant.files {
@@ -58,9 +58,9 @@ pub(super) fn prepare(major: u32, variant: &Variant, port: u16) -> (Place, Child
         account.give(&file);
     }
     let guard = account
-        .command("sh", &directory)
+        .command("sh", directory)
         .args(["-c", include_str!("guard.sh"), "guard"])
-        .arg(&directory)
+        .arg(directory)
         .arg(install.bin_dir.join("postgres"))
         .arg("-D")
         .arg(&data)
@@ -71,7 +71,8 @@ pub(super) fn prepare(major: u32, variant: &Variant, port: u16) -> (Place, Child
         .process_group(0)
         .spawn()
         .expect("sh runs");
-    (Place::Directory(directory), guard)
+    // From here on the guard removes it.
+    (Place::Directory(temporary.keep()), guard)
 }
 
 /// Who runs the servers: PostgreSQL refuses root.
