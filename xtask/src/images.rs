@@ -37,7 +37,14 @@ pub(crate) fn build() -> Result<()> {
         let base = base(image.release)?;
         let mut command = Command::new("docker");
         // The host's network: a machine may know its package mirror by other means than a container does.
-        command.args(["build", "--network=host", "--file=tests/images/Dockerfile", "--tag", image.name]);
+        command.args([
+            "build",
+            "--quiet",
+            "--network=host",
+            "--file=tests/images/Dockerfile",
+            "--tag",
+            image.name,
+        ]);
         command.arg("--build-arg").arg(format!("BASE={base}"));
         for argument in image.arguments {
             command.args(["--build-arg", argument]);
