@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, Input, blocking, few, warning};
+use super::{Finding, Input, blocking, counted, few, warning};
 use crate::catalog::ClientSession;
 use crate::pg::{display_identifier, quote_identifier};
 
@@ -13,17 +13,16 @@ pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
 /// What connected applications are called, each with its role and the number of its sessions; pgmove's own
 /// are left out.
 pub(super) fn applications(clients: &[ClientSession]) -> Vec<String> {
-    let mut counted: BTreeMap<(&str, &str, bool), usize> = BTreeMap::new();
+    let mut sessions: BTreeMap<(&str, &str, bool), u64> = BTreeMap::new();
     for client in clients.iter().filter(|client| !client.application_name.starts_with("pgmove")) {
-        *counted.entry((&client.application_name, &client.role, client.is_superuser)).or_default() += 1;
+        *sessions.entry((&client.application_name, &client.role, client.is_superuser)).or_default() += 1;
     }
-    counted
+    sessions
         .into_iter()
         .map(|((name, role, is_superuser), sessions)| {
             let name = if name.is_empty() { "(unnamed)" } else { name };
             let superuser = if is_superuser { "superuser " } else { "" };
-            let sessions =
-                if sessions == 1 { "1 session".to_owned() } else { format!("{sessions} sessions") };
+            let sessions = counted(sessions, "session");
             format!("{name} as {superuser}{} ({sessions})", display_identifier(role))
         })
         .collect()

@@ -291,34 +291,41 @@ fn libraries(list: &str) -> Vec<&str> {
 fn preload(needed: &[Needed<'_>], input: &Input<'_>) -> Vec<Finding> {
     let listed = |server: &Server| server.shared_preload_libraries.clone();
     let before = listed(&input.source.server).unwrap_or_default();
-    let (is_told, after) = match listed(&input.target.server) {
-        Some(list) => (true, list),
-        None => (false, String::new()),
-    };
+    let after = listed(&input.target.server);
     let mut found = Vec::new();
-    for needed in needed {
-        let name = needed.name;
+    for name in needed.iter().map(|needed| needed.name) {
         let is_vchord = name == "vchord";
-        if libraries(&after).contains(&name) || !(is_vchord || is_told && libraries(&before).contains(&name))
-        {
+        let in_cluster =
+            format!("CloudNative-PG: postgresql.shared_preload_libraries: [\"{name}.so\"] in the Cluster");
+        let Some(after) = &after else {
+            if is_vchord {
+                let role = display_identifier(&input.target.session.role);
+                found.push(warning(
+                    "preload-unknown",
+                    "vchord must be loaded by the target's server, and that cannot be seen",
+                    format!("shared_preload_libraries is hidden from role {role}"),
+                    format!(
+                        "give --target-admin; or, as a superuser on the target: SHOW shared_preload_libraries; where vchord \
+                         is missing, add it to the list and restart the server ({in_cluster})"
+                    ),
+                ));
+            }
+            continue;
+        };
+        if libraries(after).contains(&name) || !(is_vchord || libraries(&before).contains(&name)) {
             continue;
         }
-        let list = if libraries(&after).is_empty() { name.to_owned() } else { format!("{after}, {name}") };
-        let remedy = format!(
-            "as a superuser on the target: ALTER SYSTEM SET shared_preload_libraries = {list}; then restart the server \
-             (CloudNative-PG: postgresql.shared_preload_libraries: [\"{name}.so\"] in the Cluster)"
-        );
+        let list = if libraries(after).is_empty() { name.to_owned() } else { format!("{after}, {name}") };
         let title = format!("{} is not loaded by the target's server", display_identifier(name));
         let evidence = format!("shared_preload_libraries = '{after}'");
-        found.push(match (is_vchord, is_told) {
-            (true, true) => blocking("preload-missing", title, evidence, remedy),
-            (false, _) => warning("preload-differs", title, format!("{evidence}; on the source '{before}'"), remedy),
-            (true, false) => warning(
-                "preload-unknown",
-                "vchord must be loaded by the target's server, and that cannot be seen",
-                format!("shared_preload_libraries is hidden from role {}", display_identifier(&input.target.session.role)),
-                format!("as a superuser on the target: SHOW shared_preload_libraries; where vchord is missing: {remedy}"),
-            ),
+        let remedy = format!(
+            "as a superuser on the target: ALTER SYSTEM SET shared_preload_libraries = {list}; then restart the server \
+             ({in_cluster})"
+        );
+        found.push(if is_vchord {
+            blocking("preload-missing", title, evidence, remedy)
+        } else {
+            warning("preload-differs", title, format!("{evidence}; on the source '{before}'"), remedy)
         });
     }
     found

@@ -2,20 +2,28 @@
 
 use super::{Finding, Input, blocking, warning};
 use crate::catalog::{Database, LocaleProvider};
-use crate::pg::quote_identifier;
+use crate::pg::{quote_identifier, quote_literal};
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
     [encoding(input), locale(input), trigrams(input), collation_version(input)].concat()
 }
 
-/// A database's encoding and locale are fixed when it is made.
-fn create_database(source: &Database, target: &Database) -> String {
+/// Encoding and locale are fixed when a database is made.
+fn make_anew(source: &Database, target: &Database) -> String {
+    // Locale providers came with 15, the builtin one with 17; older sources have only libc.
+    let locale = source.locale.as_deref().map(quote_literal).unwrap_or_default();
+    let provider = match source.locale_provider {
+        LocaleProvider::Libc => String::new(),
+        LocaleProvider::Icu => format!(" LOCALE_PROVIDER icu ICU_LOCALE {locale}"),
+        LocaleProvider::Builtin => format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {locale}"),
+    };
+    let name = quote_identifier(&target.name);
     format!(
-        "CREATE DATABASE {} TEMPLATE template0 ENCODING '{}' LC_COLLATE '{}' LC_CTYPE '{}' OWNER {};",
-        quote_identifier(&target.name),
-        source.encoding,
-        source.collate,
-        source.ctype,
+        "as a superuser: DROP DATABASE {name}; CREATE DATABASE {name} TEMPLATE template0 ENCODING {}{provider} LC_COLLATE {} \
+         LC_CTYPE {} OWNER {};",
+        quote_literal(&source.encoding),
+        quote_literal(&source.collate),
+        quote_literal(&source.ctype),
         quote_identifier(&target.owner)
     )
 }
@@ -35,11 +43,7 @@ fn encoding(input: &Input<'_>) -> Vec<Finding> {
             "target-encoding-unknown",
             "the target does not check its texts' encoding",
             evidence,
-            format!(
-                "as a superuser: DROP DATABASE {}; {}",
-                quote_identifier(&target.name),
-                create_database(source, target)
-            ),
+            make_anew(source, target),
         )],
         // Every other encoding of a server converts to UTF-8, but for this internal one.
         (one, "UTF8") if one != "MULE_INTERNAL" => vec![],
@@ -47,11 +51,7 @@ fn encoding(input: &Input<'_>) -> Vec<Finding> {
             "encoding",
             "the target's encoding cannot hold the source's texts",
             evidence,
-            format!(
-                "the encoding is fixed when a database is made; as a superuser: DROP DATABASE {}; {}",
-                quote_identifier(&target.name),
-                create_database(source, target)
-            ),
+            format!("the encoding is fixed when a database is made; {}", make_anew(source, target)),
         )],
     }
 }
@@ -89,10 +89,8 @@ fn locale(input: &Input<'_>) -> Vec<Finding> {
         format!("source {}; target {}", described(source), described(target)),
         format!(
             "ORDER BY, lower(), ILIKE and unique indexes over lower() or citext may answer otherwise. If that \
-             matters, make the target anew (CloudNative-PG: bootstrap.initdb.localeCollate and localeCType), as a \
-             superuser: DROP DATABASE {}; {}",
-            quote_identifier(&target.name),
-            create_database(source, target)
+             matters, make the target anew (CloudNative-PG: bootstrap.initdb.localeCollate and localeCType), {}",
+            make_anew(source, target)
         ),
     )]
 }
@@ -122,8 +120,12 @@ fn collation_version(input: &Input<'_>) -> Vec<Finding> {
             "collation-version",
             "the source's system sorts otherwise than when its indexes were made: they may be damaged",
             format!("collation version {made} when the database was made, {now} now"),
-            "the move reads tables, not indexes, and builds the target's anew; a unique index that let duplicates in \
-             fails there. To be sure, on the source: REINDEX DATABASE, then ALTER DATABASE ... REFRESH COLLATION VERSION",
+            format!(
+                "the move reads tables, not indexes, and builds the target's anew; a unique index that let duplicates in \
+                 fails there. To be sure, connected to the source: REINDEX DATABASE {0}; ALTER DATABASE {0} REFRESH \
+                 COLLATION VERSION;",
+                quote_identifier(&database.name)
+            ),
         )],
         _ => vec![],
     }

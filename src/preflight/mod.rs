@@ -152,6 +152,11 @@ fn warning(
     Finding { severity: Severity::Warning, ..blocking(id, title, evidence, remedy) }
 }
 
+/// A number and its noun: `1 object`, `12 objects`.
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// The first few of a list, and how many more there are.
 fn few<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     const SHOWN: usize = 8;

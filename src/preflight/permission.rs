@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Input, UnreadableRelation, blocking, few, warning};
+use super::{DefaultPrivileges, Finding, Input, UnreadableRelation, blocking, counted, few, warning};
 use crate::catalog::RowSecurity;
 use crate::pg::{display_identifier, quote_identifier};
 
@@ -87,7 +87,11 @@ fn large_objects(input: &Input<'_>) -> Vec<Finding> {
             display_identifier(&input.source.session.role)
         ),
         few(unreadable),
-        "connect with --source as their owner, or as a superuser; or, as the owner: GRANT SELECT ON LARGE OBJECT",
+        format!(
+            "connect with --source as their owner, or as a superuser; or, as the owner, for each: GRANT SELECT ON LARGE \
+             OBJECT oid TO {};",
+            quote_identifier(&input.source.session.role)
+        ),
     )]
 }
 
@@ -162,24 +166,25 @@ fn requested_owner(input: &Input<'_>) -> Vec<Finding> {
                 quote_identifier(&session.role)
             ),
         )],
-        Some(role) if !role.is_member && !session.is_superuser && owner != session.role => vec![blocking(
+        Some(role) if !is_assignable(input, owner) => vec![blocking(
             "owner-not-member",
             format!("the target's role {} may not give objects to {name}", display_identifier(&session.role)),
             format!("it is no member of {name}"),
-            format!(
-                "as a superuser on the target: GRANT {} TO {};",
-                quote_identifier(owner),
-                quote_identifier(&session.role)
-            ),
+            if role.is_superuser {
+                // Membership in a superuser's role is as good as being one.
+                format!("name an ordinary role, for example --owner {}", session.role)
+            } else {
+                format!("as a superuser on the target: {}", membership(input, &[owner]))
+            },
         )],
         Some(_) => vec![],
     }
 }
 
 /// Owners of the source's objects, with the number of these.
-fn owners<'a>(input: &Input<'a>) -> BTreeMap<&'a str, i64> {
+fn owners<'a>(input: &Input<'a>) -> BTreeMap<&'a str, u64> {
     let source = input.source;
-    let mut counted: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut owned: BTreeMap<&str, u64> = BTreeMap::new();
     let objects = source
         .tables
         .iter()
@@ -201,12 +206,12 @@ fn owners<'a>(input: &Input<'a>) -> BTreeMap<&'a str, i64> {
                 .map(|schema| &schema.owner),
         );
     for owner in objects {
-        *counted.entry(owner).or_default() += 1;
+        *owned.entry(owner).or_default() += 1;
     }
     for large in &input.source_rights.large_object_owners {
-        *counted.entry(&large.owner).or_default() += large.count;
+        *owned.entry(&large.owner).or_default() += large.count.unsigned_abs();
     }
-    counted
+    owned
 }
 
 /// Whether the target's role can give objects to a role of this name.
@@ -216,85 +221,99 @@ fn is_assignable(input: &Input<'_>, name: &str) -> bool {
     name == session.role || input.target.roles.iter().any(|role| role.name == name && is_member(role))
 }
 
+/// The statement that lets the target's role give objects to these roles.
+fn membership(input: &Input<'_>, roles: &[&str]) -> String {
+    let roles: Vec<String> = roles.iter().map(|role| quote_identifier(role)).collect();
+    format!("GRANT {} TO {};", roles.join(", "), quote_identifier(&input.target.session.role))
+}
+
 fn kept_owners(input: &Input<'_>) -> Vec<Finding> {
     let target_role = &input.target.session.role;
     if input.owner.is_some() {
         return vec![];
     }
-    let lost: Vec<(&str, i64)> =
-        owners(input).into_iter().filter(|(owner, _)| !is_assignable(input, owner)).collect();
-    if lost.is_empty() {
+    let (mut described, mut remedies) = (Vec::new(), Vec::new());
+    for (owner, count) in owners(input).into_iter().filter(|(owner, _)| !is_assignable(input, owner)) {
+        let (why, remedy) = match input.target.roles.iter().find(|role| role.name == owner) {
+            None => (
+                "no such role on the target",
+                format!("CREATE ROLE {}; {}", quote_identifier(owner), membership(input, &[owner])),
+            ),
+            Some(role) if role.is_superuser => ("a superuser on the target", String::new()),
+            Some(_) => ("not a member of it", membership(input, &[owner])),
+        };
+        let objects = counted(count, "object");
+        described.push(format!("{} ({objects}; {why})", display_identifier(owner)));
+        remedies.push(remedy);
+    }
+    remedies.retain(|remedy| !remedy.is_empty());
+    if described.is_empty() {
         return vec![];
     }
-    let described = lost.iter().map(|(owner, count)| {
-        let exists = input.target.roles.iter().any(|role| role.name == *owner);
-        let why = if exists { "not a member of it" } else { "no such role on the target" };
-        format!("{} ({count} objects; {why})", display_identifier(owner))
-    });
-    let grants = lost
-        .iter()
-        .map(|(owner, _)| format!("GRANT {} TO {}", quote_identifier(owner), quote_identifier(target_role)));
+    let otherwise = match remedies.as_slice() {
+        [] => String::new(),
+        remedies => format!("; else, as a superuser on the target: {}", remedies.join(" ")),
+    };
     vec![warning(
         "owners-not-kept",
         format!("objects of other owners will belong to {} on the target", display_identifier(target_role)),
         few(described),
-        format!(
-            "none, if that is as wanted (--owner {target_role} says so); else, as a superuser on the target, CREATE ROLE \
-             where it is missing, and {};",
-            few(grants)
-        ),
+        format!("none, if that is as wanted (--owner {target_role} says so){otherwise}"),
     )]
 }
 
+/// `ALTER DEFAULT PRIVILEGES FOR ROLE` asks for a superuser or a member of the role.
 fn default_privileges(input: &Input<'_>) -> Vec<Finding> {
     if input.owner.is_some() {
         return vec![];
     }
-    let (mut missing, mut refused, mut roles) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for privileges in &input.source_rights.default_privileges {
-        let schema =
-            privileges.schema.as_ref().map(|name| format!(" in schema {}", display_identifier(name)));
-        let described = format!(
-            "{} of {}{}",
-            privileges.objects,
-            display_identifier(&privileges.role),
-            schema.unwrap_or_default()
-        );
-        if is_assignable(input, &privileges.role) {
-            continue;
-        }
-        if !input.target.roles.iter().any(|role| role.name == privileges.role) {
-            missing.push(described);
-        } else if !input.has_superuser() {
-            roles.insert(format!(
-                "GRANT {} TO {};",
-                quote_identifier(&privileges.role),
-                quote_identifier(&input.target.session.role)
-            ));
-            refused.push(described);
-        }
-    }
+    let role_of =
+        |privileges: &DefaultPrivileges| input.target.roles.iter().find(|role| role.name == privileges.role);
+    let (missing, other): (Vec<_>, Vec<_>) = input
+        .source_rights
+        .default_privileges
+        .iter()
+        .filter(|privileges| !is_assignable(input, &privileges.role))
+        .partition(|privileges| role_of(privileges).is_none());
     let mut found = Vec::new();
-    if !refused.is_empty() {
+    if !other.is_empty() && !input.has_superuser() {
+        let ordinary: BTreeSet<&str> = other
+            .iter()
+            .filter_map(|privileges| role_of(privileges))
+            .filter(|role| !role.is_superuser)
+            .map(|role| role.name.as_str())
+            .collect();
+        let ordinary: Vec<&str> = ordinary.into_iter().collect();
+        let membership = match ordinary.as_slice() {
+            [] => String::new(),
+            roles => format!("; or, as a superuser on the target: {}", membership(input, roles)),
+        };
         found.push(blocking(
             "default-privileges",
             "default privileges of other roles can only be set by a superuser or a member of the role",
-            few(refused),
-            format!(
-                "give --target-admin; or, as a superuser on the target: {}; or give everything to one role with --owner",
-                few(roles).trim_end_matches(';')
-            ),
+            few(other.into_iter().map(described)),
+            format!("give --target-admin, or everything to one role with --owner{membership}"),
         ));
     }
     if !missing.is_empty() {
         found.push(warning(
             "default-privileges-dropped",
             "default privileges of roles that the target does not have are not carried",
-            few(missing),
+            few(missing.into_iter().map(described)),
             "CREATE ROLE on the target first, if they are needed",
         ));
     }
     found
+}
+
+fn described(privileges: &DefaultPrivileges) -> String {
+    let schema = privileges.schema.as_ref().map(|name| format!(" in schema {}", display_identifier(name)));
+    format!(
+        "{} of {}{}",
+        privileges.objects,
+        display_identifier(&privileges.role),
+        schema.unwrap_or_default()
+    )
 }
 
 /// Once its policies are in place, a forced table hides rows from its owner too, and so from the verdict.

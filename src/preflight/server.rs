@@ -37,10 +37,10 @@ fn same_database(input: &Input<'_>) -> Vec<Finding> {
             && source.user_objects == target.user_objects =>
         {
             format!(
-                "the server hides its system identifier, but both databases are {} with OID {} and hold the same {} objects",
+                "the server hides its system identifier, but both databases are {} with OID {} and hold the same {}",
                 display_identifier(&source.database.name),
                 source.database.oid,
-                source.user_objects.count
+                super::counted(source.user_objects.count, "object")
             )
         }
         _ => return vec![],

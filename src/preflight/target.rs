@@ -1,6 +1,6 @@
 //! Whether the target is free: empty, not another run's, not read-only, not in use.
 
-use super::{Finding, Input, Ledger, blocking, few, warning};
+use super::{Finding, Input, Ledger, blocking, counted, few, warning};
 use crate::pg::{display_identifier, quote_identifier};
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
@@ -39,10 +39,7 @@ fn not_empty(input: &Input<'_>) -> Vec<Finding> {
     let database = &input.target.database.name;
     let first: Vec<String> =
         objects.first.iter().map(|object| format!("{} {}", object.kind, object.name)).collect();
-    let evidence = match objects.count.saturating_sub(first.len() as u64) {
-        0 => format!("{} objects: {}", objects.count, first.join(", ")),
-        more => format!("{} objects: {} and {more} more", objects.count, first.join(", ")),
-    };
+    let evidence = format!("{}; the first: {}", counted(objects.count, "object"), first.join(", "));
     if input.replaces_target {
         return vec![warning(
             "target-replaced",

@@ -90,12 +90,21 @@ const CASES: &[(&[&str], Change)] = &[
     (&["!target-without-public"], |case| case.target.session.can_create_in_public = None),
     (&["!owner-missing"], |case| case.owner = Some("immich")),
     (&["!owner-not-member"], |case| case.owner = Some("postgres")),
+    (&["!owner-not-member"], |case| {
+        case.owner = Some("immich");
+        case.target.roles.push(role("immich", false));
+    }),
     (&["owners-not-kept"], |case| {
         case.source.tables[0].owner = "immich".into();
         case.source.tables.push(Table { owner: "postgres".into(), ..table("plan", vec![]) });
     }),
     (&["!default-privileges", "default-privileges-dropped"], |case| {
         case.source_rights.default_privileges = vec![privileges("postgres"), privileges("immich")];
+    }),
+    (&["!default-privileges", "owners-not-kept"], |case| {
+        case.target.roles.push(role("immich", false));
+        case.source.tables[0].owner = "immich".into();
+        case.source_rights.default_privileges = vec![privileges("immich")];
     }),
     (&["!target-row-security"], |case| case.source.tables[0].row_security = RowSecurity::Forced),
     (&["!extension-not-offered"], |case| case.source.extensions.push(extension("postgis", "3.5.0"))),
@@ -180,6 +189,10 @@ const CASES: &[(&[&str], Change)] = &[
         case.install_both("pg_trgm", "1.6");
         case.target.database.collate = "C".into();
         case.target.database.ctype = "C".into();
+    }),
+    (&["locale-differs"], |case| {
+        case.source.database.locale_provider = crate::catalog::LocaleProvider::Icu;
+        case.source.database.locale = Some("de-DE".into());
     }),
     (&["collation-version"], |case| case.source.database.actual_collation_version = Some("2.41".into())),
     (&["!prepared-transactions"], |case| case.source.special.prepared_transactions = 2),
