@@ -7,7 +7,7 @@ pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
     [prepared_transactions(input), connections(input), locks(input)].concat()
 }
 
-/// Connections beside the lanes': the snapshot's holder or the one for DDL, pg_dump, progress, a cancel.
+/// Connections beside the lanes': the snapshot's holder or the one for DDL, `pg_dump`, progress, a cancel.
 const OTHER_CONNECTIONS: i32 = 4;
 
 fn prepared_transactions(input: &Input<'_>) -> Vec<Finding> {

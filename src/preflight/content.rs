@@ -32,9 +32,10 @@ fn superuser_objects(input: &Input<'_>) -> Vec<Finding> {
     let of = |kind| input.source_rights.of(kind);
     let triggers = of(ObjectKind::EventTrigger)
         .map(|trigger| format!("event trigger {}", display_identifier(&trigger.name)));
-    let publications = of(ObjectKind::Publication)
-        .filter(|publication| publication.detail == "all tables")
-        .map(|publication| format!("publication {} FOR ALL TABLES", display_identifier(&publication.name)));
+    let publications =
+        of(ObjectKind::Publication).filter(|publication| !publication.detail.is_empty()).map(|publication| {
+            format!("publication {} ({})", display_identifier(&publication.name), publication.detail)
+        });
     let objects: Vec<String> = triggers.chain(publications).collect();
     if objects.is_empty() {
         return vec![];

@@ -63,7 +63,7 @@ pub enum ObjectKind {
     ForeignDataWrapper,
     /// A foreign server; its detail is the wrapper.
     ForeignServer,
-    /// A publication; its detail is `all tables` for those that only a superuser may make.
+    /// A publication; its detail is `all tables` or `tables in schema` for those that only a superuser may make.
     Publication,
     /// A subscription; its connection string holds a password.
     Subscription,

@@ -165,7 +165,7 @@ fn client_tools(input: &Input<'_>) -> Vec<Finding> {
     }
 }
 
-/// The major version that pg_dump must have at least.
+/// The major version that `pg_dump` must have at least.
 fn needed_client(source: &Catalog, target: &Catalog) -> i32 {
     source.server.major().max(target.server.major())
 }
