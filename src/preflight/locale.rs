@@ -1,11 +1,13 @@
 //! Encoding and locale: what the target cannot hold, and what it sorts otherwise.
 
-use super::{Finding, Input, blocking, warning};
+use std::collections::BTreeMap;
+
+use super::{Finding, Input, blocking, few, warning};
 use crate::catalog::{Database, LocaleProvider};
-use crate::pg::{quote_identifier, quote_literal};
+use crate::pg::{display_identifier, quote_identifier, quote_literal};
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
-    [encoding(input), locale(input), trigrams(input), collation_version(input)].concat()
+    [encoding(input), locale(input), trigrams(input), collations(input), collation_version(input)].concat()
 }
 
 /// Encoding and locale are fixed when a database is made.
@@ -110,6 +112,33 @@ fn trigrams(input: &Input<'_>) -> Vec<Finding> {
         format!("target ctype {}, source ctype {}", input.target.database.ctype, input.source.database.ctype),
         "make the target's database with the source's ctype (CloudNative-PG: bootstrap.initdb.localeCType), or with \
          C.UTF-8",
+    )]
+}
+
+/// A column's collation that the target's system lacks stops its `CREATE TABLE`.
+fn collations(input: &Input<'_>) -> Vec<Finding> {
+    let mut missing: BTreeMap<&str, String> = BTreeMap::new();
+    for table in &input.source.tables {
+        for column in &table.columns {
+            let Some(collation) = column.collation.as_ref().filter(|found| found.schema == "pg_catalog")
+            else {
+                continue;
+            };
+            if !input.target_rights.collations.contains(&collation.name) {
+                let first = || format!("{}.{}", table.name, display_identifier(&column.name));
+                missing.entry(&collation.name).or_insert_with(first);
+            }
+        }
+    }
+    if missing.is_empty() {
+        return vec![];
+    }
+    vec![blocking(
+        "collation-missing",
+        "columns have collations that the target does not",
+        few(missing.iter().map(|(name, column)| format!("{} (of {column})", quote_identifier(name)))),
+        "install these locales on the target's server (CloudNative-PG: an image that is not -minimal); then, connected to \
+         the target's database, as a superuser: SELECT pg_import_system_collations('pg_catalog');",
     )]
 }
 

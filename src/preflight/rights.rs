@@ -1,5 +1,7 @@
 //! What the check needs and the catalog does not hold: what a role cannot read, and a few objects by name.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, Row};
 
@@ -16,6 +18,8 @@ pub struct Rights {
     pub large_object_owners: Vec<LargeObjectOwner>,
     /// Objects that a move treats apart, sorted by kind and name.
     pub named: Vec<NamedObject>,
+    /// PostgreSQL's own collations that work with the database's encoding.
+    pub collations: BTreeSet<String>,
 }
 
 /// A relation that the role cannot read in full.
@@ -128,6 +132,7 @@ impl Rights {
         let privileges = include_str!("../../sql/preflight/default_privileges.sql");
         let owners = include_str!("../../sql/preflight/large_object_owners.sql");
         let named = include_str!("../../sql/preflight/named_objects.sql");
+        let collations = include_str!("../../sql/preflight/collations.sql");
         let mut rights = Rights {
             unreadable: rows(client, side, "unreadable_relations", unreadable, |row| {
                 Ok(UnreadableRelation {
@@ -155,6 +160,10 @@ impl Rights {
             })
             .await?,
             named: Vec::new(),
+            collations: rows(client, side, "collations", collations, |row| row.try_get("name"))
+                .await?
+                .into_iter()
+                .collect(),
         };
         let objects = rows(client, side, "named_objects", named, |row| {
             Ok((row.try_get::<_, String>("kind")?, row.try_get("name")?, row.try_get("detail")?))

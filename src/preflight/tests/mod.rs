@@ -194,6 +194,13 @@ const CASES: &[(&[&str], Change)] = &[
         case.source.database.locale_provider = crate::catalog::LocaleProvider::Icu;
         case.source.database.locale = Some("de-DE".into());
     }),
+    (&["!collation-missing"], |case| {
+        case.target_rights.collations = ["C".to_owned()].into();
+        for (name, collation) in [("name", "C"), ("city", "de_DE.utf8")] {
+            let collation = Some(QualifiedName::new("pg_catalog", collation));
+            case.source.tables[0].columns.push(crate::catalog::Column { collation, ..column(name, 25) });
+        }
+    }),
     (&["collation-version"], |case| case.source.database.actual_collation_version = Some("2.41".into())),
     (&["!prepared-transactions"], |case| case.source.special.prepared_transactions = 2),
     (&["!target-connections"], |case| case.target.server.settings.max_connections = 10),
