@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::event::{Event, Stage};
 use crate::report::listener::Output;
 use crate::report::plain::{milestone, warning};
-use crate::report::progress::Progress;
+use crate::report::progress::{Progress, StageProgress};
 
 /// A stage that is over sooner shows no bar.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -31,11 +31,13 @@ pub(super) struct Bars {
     stages: BTreeMap<Stage, ProgressBar>,
     lanes: Vec<ProgressBar>,
     more: Option<ProgressBar>,
+    /// The longest message so far: all bars end in the same column, and do not tremble with the digits.
+    width: usize,
 }
 
 impl Bars {
     pub(super) fn new(multi: MultiProgress, has_notes: bool) -> Self {
-        Bars { multi, has_notes, stages: BTreeMap::new(), lanes: Vec::new(), more: None }
+        Bars { multi, has_notes, stages: BTreeMap::new(), lanes: Vec::new(), more: None, width: 0 }
     }
 
     fn println(&self, line: &str) {
@@ -69,7 +71,10 @@ impl Output for Bars {
     }
 
     fn tick(&mut self, progress: &Progress, now: Duration) {
-        for stage in progress.running().filter(|stage| now.saturating_sub(stage.started) >= PATIENCE) {
+        let shown = progress.running().filter(|stage| now.saturating_sub(stage.started) >= PATIENCE);
+        let shown: Vec<(&StageProgress, String)> = shown.map(|stage| (stage, stage.line(now))).collect();
+        self.width = shown.iter().map(|(_, line)| line.chars().count()).fold(self.width, usize::max);
+        for (stage, line) in shown {
             let position = self.stages.range(..stage.stage).count();
             let bar = self.stages.entry(stage.stage).or_insert_with(|| {
                 let bar = self.multi.insert(position, ProgressBar::new(STEPS));
@@ -89,7 +94,7 @@ impl Output for Bars {
                 }
                 None => bar.set_style(style("{prefix:<8} {wide_msg}")),
             }
-            bar.set_message(stage.line(now));
+            bar.set_message(format!("{line:<width$}", width = self.width));
         }
         if self.stages.is_empty() {
             return;
@@ -130,5 +135,95 @@ impl Output for Bars {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates are constant").progress_chars("━╸ ")
+    ProgressStyle::with_template(template).expect("the templates are constant").progress_chars("━╾─")
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::{InMemoryTerm, ProgressDrawTarget, TermLike};
+
+    use super::*;
+    use crate::report::listener::replay;
+    use crate::report::sample;
+
+    fn screens(columns: u16, milliseconds: &[u64]) -> String {
+        let terminal = InMemoryTerm::new(20, columns);
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let mut bars = Bars::new(MultiProgress::with_draw_target(target), false);
+        let mut wanted = milliseconds.iter().peekable();
+        let mut seen = String::new();
+        replay(&sample::script(), &mut bars, |now| {
+            if wanted.next_if(|&&time| now >= Duration::from_millis(time)).is_some() {
+                seen += &format!("== {} ms\n{}\n", now.as_millis(), terminal.contents());
+            }
+        });
+        format!("{seen}== end\n{}", terminal.contents())
+    }
+
+    #[test]
+    fn bars_on_a_usual_terminal() {
+        insta::assert_snapshot!(screens(80, &[400, 4500, 6500, 10_000, 12_000]));
+    }
+
+    #[test]
+    fn bars_on_a_narrow_terminal() {
+        insta::assert_snapshot!(screens(60, &[4500, 10_000]));
+    }
+
+    #[test]
+    fn eight_lanes_are_shown_and_the_others_counted() {
+        let terminal = InMemoryTerm::new(20, 60);
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let mut bars = Bars::new(MultiProgress::with_draw_target(target), false);
+        let mut script =
+            vec![(0, Event::StageStarted { stage: Stage::Verify, items: None, bytes: None, rows: None })];
+        script.extend((0..11).map(|lane| {
+            let item = format!("read back public.t{lane}");
+            (100, Event::ItemStarted { stage: Stage::Verify, lane, item, table: None, bytes: None })
+        }));
+        script.push((2000, Event::Note { message: "not asked for".into() }));
+        let mut last = String::new();
+        replay(&script, &mut bars, |_| last = terminal.contents());
+        assert_eq!(last.lines().count(), 10, "{last}");
+        assert!(last.ends_with("and 3 more"), "{last}");
+    }
+
+    #[test]
+    fn a_terminal_that_is_gone_stops_nothing() {
+        #[derive(Debug)]
+        struct Closed;
+        impl TermLike for Closed {
+            fn width(&self) -> u16 {
+                80
+            }
+            fn move_cursor_up(&self, _: usize) -> std::io::Result<()> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn move_cursor_down(&self, n: usize) -> std::io::Result<()> {
+                self.move_cursor_up(n)
+            }
+            fn move_cursor_right(&self, n: usize) -> std::io::Result<()> {
+                self.move_cursor_up(n)
+            }
+            fn move_cursor_left(&self, n: usize) -> std::io::Result<()> {
+                self.move_cursor_up(n)
+            }
+            fn write_line(&self, _: &str) -> std::io::Result<()> {
+                self.move_cursor_up(0)
+            }
+            fn write_str(&self, _: &str) -> std::io::Result<()> {
+                self.move_cursor_up(0)
+            }
+            fn clear_line(&self) -> std::io::Result<()> {
+                self.move_cursor_up(0)
+            }
+            fn flush(&self) -> std::io::Result<()> {
+                self.move_cursor_up(0)
+            }
+        }
+        let target = ProgressDrawTarget::term_like(Box::new(Closed));
+        let mut bars = Bars::new(MultiProgress::with_draw_target(target), true);
+        let timings = replay(&sample::script(), &mut bars, |_| {});
+        assert_eq!(timings.stages.len(), 3);
+    }
 }

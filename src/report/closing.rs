@@ -16,7 +16,7 @@ const LISTED_OBJECTS: usize = 20;
 /// So many reasons are listed; all are in the JSON.
 const LISTED_REASONS: usize = 50;
 /// Digits of a checksum that are shown; enough to tell two apart, and all of them are in the JSON.
-const CHECKSUM_DIGITS: usize = 12;
+const CHECKSUM_DIGITS: usize = 8;
 
 /// The whole report, the verdict last.
 pub fn closing(comparison: &Comparison, timings: &Timings, scope: Scope, page: Page) -> String {
@@ -97,7 +97,9 @@ fn tables(comparison: &Comparison, timings: &Timings, page: Page) -> String {
             ]
         })
         .collect();
-    let mut out = grid(page, &["table", ">rows", ">bytes", ">copied in", "checksum", "outcome"], &rows);
+    let is_even = comparison.tables.iter().all(|table| table.rows[0] == table.rows[1]);
+    let head = if is_even { ">rows" } else { ">rows, source / target" };
+    let mut out = grid(page, &["table", head, ">bytes", ">copied in", "checksum", "outcome"], &rows);
     let rest = sorted.iter().skip(LISTED_TABLES);
     let unequal = rest.clone().filter(|table| outcome(&table.table) != Some(&Outcome::Equal)).count();
     match (rest.count(), unequal) {

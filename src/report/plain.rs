@@ -10,6 +10,9 @@ use crate::report::text::escape;
 
 /// How often a running stage tells how far it is.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// The same when the run takes longer than [`LONG`]: a log of hours should be readable.
+const LONG_INTERVAL: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(120);
 
 /// Lines; quiet ones are warnings only.
 #[derive(Debug)]
@@ -17,15 +20,16 @@ pub(super) struct Plain<W> {
     out: W,
     has_notes: bool,
     is_quiet: bool,
+    time: Duration,
 }
 
 impl<W: Write + Send> Plain<W> {
     pub(super) fn new(out: W, has_notes: bool) -> Self {
-        Plain { out, has_notes, is_quiet: false }
+        Plain { out, has_notes, is_quiet: false, time: Duration::ZERO }
     }
 
     pub(super) fn quiet(out: W) -> Self {
-        Plain { out, has_notes: false, is_quiet: true }
+        Plain { out, has_notes: false, is_quiet: true, time: Duration::ZERO }
     }
 
     fn line(&mut self, line: &str) {
@@ -35,7 +39,7 @@ impl<W: Write + Send> Plain<W> {
 
 impl<W: Write + Send> Output for Plain<W> {
     fn interval(&self) -> Duration {
-        INTERVAL
+        if self.time < LONG { INTERVAL } else { LONG_INTERVAL }
     }
 
     fn event(&mut self, event: &Event, progress: &Progress, _now: Duration) {
@@ -59,8 +63,15 @@ impl<W: Write + Send> Output for Plain<W> {
         if self.is_quiet {
             return;
         }
+        self.time = now;
         for stage in progress.running().filter(|stage| now.saturating_sub(stage.started) >= INTERVAL / 2) {
-            self.line(&format!("{:<8} {}", stage.title(), stage.line(now)));
+            // A stage that waits for another has nothing to tell.
+            if stage.has_begun() {
+                self.line(&format!("{:<8} {}", stage.title(), stage.line(now)));
+            }
+        }
+        for item in progress.lanes.values().flatten().filter(|item| item.is_building()) {
+            self.line(&format!("{:<8} {}  {}", "", item.title(), item.measure(now)));
         }
     }
 }
@@ -69,9 +80,7 @@ impl<W: Write + Send> Output for Plain<W> {
 pub(super) fn warning(event: &Event) -> Option<String> {
     match event {
         Event::Warning { message } => Some(format!("warning: {}", escape(message))),
-        Event::Retry { stage, item, reason } => {
-            Some(format!("retry: {}: {}: {}", stage.title(), escape(item), escape(reason)))
-        }
+        Event::Retry { item, reason, .. } => Some(format!("retry: {}: {}", escape(item), escape(reason))),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! The verdict in one sentence.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
@@ -26,6 +27,11 @@ pub fn sentence(comparison: &Comparison, scope: Scope) -> String {
         Verdict::NotAllCompared if comparison.checks.is_empty() => "nothing was compared".to_owned(),
         Verdict::NotAllCompared => format!("equal as far as compared: {}", extent(comparison, scope)),
     };
+    let planned = comparison.checks.iter().filter(|check| matches!(check.outcome, Outcome::AsPlanned { .. }));
+    let planned = planned.count() as u64;
+    if planned > 0 && verdict != Verdict::Different {
+        let _ = write!(text, "; {} as planned", count(planned, "difference", "differences"));
+    }
     if !missing.is_empty() {
         text.push_str("; not compared: ");
         text.push_str(&missing);
@@ -70,12 +76,6 @@ fn extent(comparison: &Comparison, scope: Scope) -> String {
     }
     if checks(Aspect::VectorSearch) > 0 {
         parts.push(count(checks(Aspect::VectorSearch), "vector search", "vector searches"));
-    }
-    let planned =
-        comparison.checks.iter().filter(|check| matches!(check.outcome, Outcome::AsPlanned { .. })).count()
-            as u64;
-    if planned > 0 {
-        parts.push(format!("{} of it changed as planned", number(planned)));
     }
     if parts.is_empty() { count(comparison.checks.len() as u64, "check", "checks") } else { parts.join(", ") }
 }
