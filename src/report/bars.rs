@@ -140,6 +140,8 @@ fn style(template: &str) -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use indicatif::{InMemoryTerm, ProgressDrawTarget, TermLike};
 
     use super::*;
@@ -154,7 +156,7 @@ mod tests {
         let mut seen = String::new();
         replay(&sample::script(), &mut bars, |now| {
             if wanted.next_if(|&&time| now >= Duration::from_millis(time)).is_some() {
-                seen += &format!("== {} ms\n{}\n", now.as_millis(), terminal.contents());
+                let _ = writeln!(seen, "== {} ms\n{}", now.as_millis(), terminal.contents());
             }
         });
         format!("{seen}== end\n{}", terminal.contents())

@@ -135,11 +135,17 @@ fn vectors(comparison: &Comparison, page: Page) -> String {
     grid(page, &["vector index", "used", ">recall at 10", ">queries"], &rows)
 }
 
+/// Objects of which the same is told.
+struct Group<'a> {
+    objects: Vec<&'a str>,
+    rows: &'a [String],
+}
+
 /// What was different, not compared, and as planned; objects with equal reasons together, unless rows are named.
 fn details(comparison: &Comparison, page: Page) -> Vec<String> {
     let mut sections = Vec::new();
     for (title, wanted) in [("different", 3), ("not compared", 2), ("different as planned", 1)] {
-        let mut groups: BTreeMap<(Aspect, &str, &str), (Vec<&str>, &[String])> = BTreeMap::new();
+        let mut groups: BTreeMap<(Aspect, &str, &str), Group<'_>> = BTreeMap::new();
         for check in comparison.checks.iter().filter(|check| severity(&check.outcome) == wanted) {
             let (reason, rows): (_, &[String]) = match &check.outcome {
                 Outcome::Different { detail, rows } => (detail, rows),
@@ -148,14 +154,15 @@ fn details(comparison: &Comparison, page: Page) -> Vec<String> {
                 Outcome::Equal => continue,
             };
             let apart = if rows.is_empty() { "" } else { &check.object };
-            let group = groups.entry((check.aspect, reason, apart)).or_insert((vec![], rows));
-            group.0.push(&check.object);
+            let group =
+                groups.entry((check.aspect, reason, apart)).or_insert(Group { objects: vec![], rows });
+            group.objects.push(&check.object);
         }
         if groups.is_empty() {
             continue;
         }
         let mut out = format!("{title}:\n");
-        for ((aspect, reason, _), (objects, rows)) in groups.iter().take(LISTED_REASONS) {
+        for ((aspect, reason, _), Group { objects, rows }) in groups.iter().take(LISTED_REASONS) {
             let (one, many) = noun(*aspect);
             if let [object] = objects[..] {
                 page.wrap(&mut out, "  ", &format!("{one} {}: {reason}", escape(object)));

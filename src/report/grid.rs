@@ -23,7 +23,8 @@ pub(super) fn grid(page: Page, head: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic).set_width(page.width);
     table.set_header(kept.iter().map(|&column| head[column].trim_start_matches('>')).collect::<Vec<_>>());
-    table.add_rows(rows.iter().map(|row| kept.iter().map(|&column| escape(&row[column])).collect::<Vec<_>>()));
+    table
+        .add_rows(rows.iter().map(|row| kept.iter().map(|&column| escape(&row[column])).collect::<Vec<_>>()));
     let name = table.column_max_content_widths().first().copied().unwrap_or_default();
     for (column, &original) in table.column_iter_mut().zip(&kept) {
         column.set_padding((0, 1));

@@ -37,10 +37,10 @@ impl<W: Write + Send> Output for Lines<W> {
 }
 
 /// How a command ended, for a script. Parts that the command does not have are left out.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct CommandResult<'a> {
     /// The process's exit code.
-    pub exit: Option<Exit>,
+    pub exit: Exit,
     /// What the comparison proves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
@@ -83,9 +83,57 @@ impl From<&Error> for Failure {
 }
 
 impl CommandResult<'_> {
+    /// A result of nothing but its exit code, to be filled in.
+    pub fn new(exit: Exit) -> Self {
+        CommandResult {
+            exit,
+            verdict: None,
+            sentence: None,
+            comparison: None,
+            findings: None,
+            plan: None,
+            timings: None,
+            error: None,
+        }
+    }
+
     /// The last line, with its line break.
     pub fn line(&self) -> String {
         let result = serde_json::json!({ "result": self });
         format!("{result}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::listener::replay;
+    use crate::report::{sample, sentence};
+
+    #[test]
+    fn every_event_is_a_line() {
+        let mut lines = Lines::new(Vec::new());
+        replay(&sample::script(), &mut lines, |_| {});
+        let text = String::from_utf8(lines.0).expect("JSON is UTF-8");
+        let events: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("a line is a value")).collect();
+        assert_eq!(events.len(), sample::script().len());
+        insta::assert_snapshot!(text.lines().take(8).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn the_last_line_is_the_result() {
+        let (comparison, error) = (sample::counted(), sample::error());
+        let result = CommandResult {
+            verdict: Some(comparison.verdict()),
+            sentence: Some(sentence(&comparison, sample::scope())),
+            comparison: Some(&comparison),
+            error: Some(Failure::from(&error)),
+            ..CommandResult::new(error.exit)
+        };
+        let line = result.line();
+        assert!(line.ends_with("}\n") && line.lines().count() == 1);
+        let value: serde_json::Value = serde_json::from_str(&line).expect("it is JSON");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&value).expect("it was JSON"));
     }
 }

@@ -105,9 +105,9 @@ fn listen(receiver: &Receiver<Event>, mut output: Box<dyn Output>, is_over: &Ato
     loop {
         // Read before the channel: what was sent before the flag was set is still shown.
         let is_last = is_over.load(Ordering::Acquire);
-        let received = receiver.recv_timeout(if is_last { Duration::ZERO } else { LONGEST_WAIT });
+        let heard = receiver.recv_timeout(if is_last { Duration::ZERO } else { LONGEST_WAIT });
         let now = begun.elapsed();
-        match received {
+        match heard {
             Ok(event) => {
                 progress.apply(&event, now);
                 output.event(&event, &progress, now);

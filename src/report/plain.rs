@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::event::Event;
 use crate::report::listener::Output;
-use crate::report::progress::Progress;
+use crate::report::progress::{Progress, StageProgress};
 use crate::report::text::escape;
 
 /// How often a running stage tells how far it is.
@@ -54,7 +54,7 @@ impl<W: Write + Send> Output for Plain<W> {
         } else if !self.is_quiet
             && let Event::StageStarted { stage, .. } = event
         {
-            let totals = progress.of(*stage).map(|stage| stage.totals()).unwrap_or_default();
+            let totals = progress.of(*stage).map(StageProgress::totals).unwrap_or_default();
             self.line(format!("{:<8} started  {totals}", stage.title()).trim_end());
         }
     }
@@ -88,7 +88,7 @@ pub(super) fn warning(event: &Event) -> Option<String> {
 /// What stays on the screen beside that: the end of a stage, and notes if they are asked for.
 pub(super) fn milestone(event: &Event, progress: &Progress, has_notes: bool) -> Option<String> {
     match event {
-        Event::StageFinished { stage, .. } => progress.of(*stage).map(|stage| stage.finished_line()),
+        Event::StageFinished { stage, .. } => progress.of(*stage).map(StageProgress::finished_line),
         Event::Note { message } if has_notes => Some(escape(message).into_owned()),
         _ => None,
     }

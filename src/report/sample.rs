@@ -180,29 +180,7 @@ fn table(name: &str, bytes: u64, chunks: usize, treatment: Treatment) -> TablePl
     }
 }
 
-pub(super) fn plan() -> Plan {
-    let step = |id, object: &str, phase, route, statement: &str| Step {
-        id,
-        object: object.into(),
-        phase,
-        route,
-        needs: vec![],
-        statements: vec![statement.into()],
-        maintenance_work_mem: 0,
-        vector_index: None,
-    };
-    let build = |table| Phase::Build { table: Some(table), is_exclusive: false };
-    let clip = VectorIndexPlan {
-        index: QualifiedName::new("public", "clip_index"),
-        table: QualifiedName::new("public", "smart_search"),
-        column: "embedding".into(),
-        access_method: "vchordrq".into(),
-        operator: "<=>".into(),
-        list_levels: 1,
-        lists: 100,
-        memory: 230_000_000,
-    };
-    let create = "CREATE INDEX clip_index ON public.smart_search USING vchordrq (embedding vector_cosine_ops) WITH (options=$$\nresidual_quantization = false\n[build.internal]\nlists = [100]\n$$)";
+fn rewrites(create: &str) -> Vec<Change> {
     let change = |rewrite, object: &str, before: &str, after: Option<&str>, reason: &str| Change {
         rewrite,
         entry: 7,
@@ -241,6 +219,32 @@ pub(super) fn plan() -> Plan {
         None,
         "it belongs to pgvecto.rs, which stays behind",
     ));
+    rewrites
+}
+
+pub(super) fn plan() -> Plan {
+    let step = |id, object: &str, phase, route, statement: &str| Step {
+        id,
+        object: object.into(),
+        phase,
+        route,
+        needs: vec![],
+        statements: vec![statement.into()],
+        maintenance_work_mem: 0,
+        vector_index: None,
+    };
+    let build = |table| Phase::Build { table: Some(table), is_exclusive: false };
+    let clip = VectorIndexPlan {
+        index: QualifiedName::new("public", "clip_index"),
+        table: QualifiedName::new("public", "smart_search"),
+        column: "embedding".into(),
+        access_method: "vchordrq".into(),
+        operator: "<=>".into(),
+        list_levels: 1,
+        lists: 100,
+        memory: 230_000_000,
+    };
+    let create = "CREATE INDEX clip_index ON public.smart_search USING vchordrq (embedding vector_cosine_ops) WITH (options=$$\nresidual_quantization = false\n[build.internal]\nlists = [100]\n$$)";
     Plan {
         run: "20261123-021409".into(),
         search_path: "public".into(),
@@ -293,7 +297,7 @@ pub(super) fn plan() -> Plan {
                 "CREATE EVENT TRIGGER audit ON ddl_command_end",
             ),
         ],
-        rewrites,
+        rewrites: rewrites(create),
         not_carried: vec![NotCarried {
             object: "SUBSCRIPTION upstream".into(),
             reason: "it would begin to replicate into both databases".into(),

@@ -9,7 +9,7 @@ use crate::report::text;
 impl StageProgress {
     /// `61 %  73,000 rows  190 MB of about 312 MB  76.0 MB/s  2 s left`.
     pub(in crate::report) fn line(&self, now: Duration) -> String {
-        let elapsed = now.saturating_sub(self.started).as_secs_f64();
+        let elapsed = now.saturating_sub(self.begun.unwrap_or(self.started)).as_secs_f64();
         let mut parts = Vec::new();
         let share = self.shown_share();
         if let Some(share) = share {
@@ -19,7 +19,8 @@ impl StageProgress {
             match self.total_items {
                 Some(total) => {
                     let done = text::number(self.items.min(total));
-                    parts.push(format!("{done} of {}", text::count(total, self.noun(false), self.noun(true))));
+                    parts
+                        .push(format!("{done} of {}", text::count(total, self.noun(false), self.noun(true))));
                 }
                 None if self.items > 0 => {
                     parts.push(text::count(self.items, self.noun(false), self.noun(true)));
@@ -35,12 +36,14 @@ impl StageProgress {
         }
         let (since, before) = self.samples[0];
         let window = now.saturating_sub(since).as_secs_f64();
-        parts.extend(text::rate(self.shown_bytes - before, window).filter(|_| window > 0.5));
+        let is_running = window > 0.5 && share != Some(1.0);
+        parts.extend(text::rate(self.shown_bytes - before, window).filter(|_| is_running));
         // An early or an overtaken estimate says nothing about the end.
         match share {
             Some(share) if elapsed > 1.0 && (0.03..0.99).contains(&share) => {
                 parts.push(format!("{} left", text::clock((elapsed * (1.0 - share) / share).ceil())));
             }
+            _ if self.begun.is_none() && self.total_items.is_some() => parts.push("waiting".to_owned()),
             _ => parts.push(text::clock(elapsed)),
         }
         parts.join("  ")
