@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::report::grid::grid;
 use crate::report::progress::Timings;
 use crate::report::text::{Colour, Page, bytes, count, duration, escape, number, rate};
-use crate::report::verdict::{Scope, noun, sentence};
+use crate::report::verdict::{Scope, named, noun, sentence};
 use crate::verify::{Aspect, Check, Comparison, Outcome, Verdict};
 
 /// So many tables are listed; the rest is counted.
@@ -163,10 +163,10 @@ fn details(comparison: &Comparison, page: Page) -> Vec<String> {
         }
         let mut out = format!("{title}:\n");
         for ((aspect, reason, _), Group { objects, rows }) in groups.iter().take(LISTED_REASONS) {
-            let (one, many) = noun(*aspect);
             if let [object] = objects[..] {
-                page.wrap(&mut out, "  ", &format!("{one} {}: {reason}", escape(object)));
+                page.wrap(&mut out, "  ", &format!("{}: {reason}", named(*aspect, object)));
             } else {
+                let (one, many) = noun(*aspect);
                 page.wrap(&mut out, "  ", &format!("{}: {reason}", count(objects.len() as u64, one, many)));
                 let names: Vec<_> =
                     objects.iter().take(LISTED_OBJECTS).map(|object| escape(object)).collect();

@@ -20,7 +20,8 @@ use crate::report::progress::{Progress, Timings};
 /// How events are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Bars on stderr; plain lines after all if stderr is no terminal that can draw them.
+    /// Bars on stderr; plain lines after all if stderr is no terminal. One that cannot move its cursor
+    /// (`TERM=dumb`) is for the caller to know: it wants [`Mode::Plain`].
     Bars {
         /// Whether notes are shown (`-v`).
         has_notes: bool,

@@ -110,7 +110,7 @@ fn not_compared(comparison: &Comparison) -> String {
     let part = |((aspect, reason), objects): (&(Aspect, &str), &Vec<&str>)| {
         let (one, many) = noun(*aspect);
         match objects[..] {
-            [object] => format!("{one} {} ({})", escape(object), escape(reason)),
+            [object] => format!("{} ({})", named(*aspect, object), escape(reason)),
             _ => format!("{} ({})", count(objects.len() as u64, one, many), escape(reason)),
         }
     };
@@ -122,6 +122,14 @@ fn not_compared(comparison: &Comparison) -> String {
         ));
     }
     parts.join(", ")
+}
+
+/// An object and what it is, each said once: `table public.asset`, `index clip_index`.
+pub(super) fn named(aspect: Aspect, object: &str) -> String {
+    let (one, _) = noun(aspect);
+    let is_named = matches!(aspect, Aspect::SourceUnchanged | Aspect::LargeObjects)
+        || object.to_lowercase().starts_with(&format!("{one} "));
+    if is_named { escape(object).into_owned() } else { format!("{one} {}", escape(object)) }
 }
 
 /// What an aspect is of: one and several.
@@ -146,6 +154,25 @@ pub(super) fn noun(aspect: Aspect) -> (&'static str, &'static str) {
 mod tests {
     use super::*;
     use crate::report::sample;
+
+    #[test]
+    fn objects_are_named_once() {
+        assert_eq!(named(Aspect::Rows, "public.asset"), "table public.asset");
+        assert_eq!(named(Aspect::Index, "index clip_index"), "index clip_index");
+        assert_eq!(named(Aspect::LargeObjects, "large objects"), "large objects");
+        assert_eq!(named(Aspect::Sequence, "a\n"), "sequence a\\n");
+    }
+
+    #[test]
+    fn a_source_that_was_written_is_told_in_words() {
+        let mut comparison = sample::equal();
+        let detail = "12 transactions since the snapshot".to_owned();
+        comparison.push("source", Aspect::SourceUnchanged, Outcome::Different { detail, rows: vec![] });
+        assert_eq!(
+            sentence(&comparison, Scope::default()),
+            "DIFFERENT: the source was written since its snapshot"
+        );
+    }
 
     #[test]
     fn every_verdict_is_one_sentence() {
