@@ -42,11 +42,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             if screen.output == Output::Json {
-                let result = CommandResult {
-                    exit: Some(error.exit),
-                    error: Some((&error).into()),
-                    ..CommandResult::default()
-                };
+                let result = CommandResult { error: Some((&error).into()), ..CommandResult::new(error.exit) };
                 report::print(&result.line());
             } else {
                 report::complain(&report::error(&error, screen.stderr));
@@ -61,14 +57,13 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
     if screen.output == Output::Json {
         let comparison = ended.comparison.as_ref();
         let result = CommandResult {
-            exit: Some(ended.exit),
             verdict: comparison.map(crate::verify::Comparison::verdict),
             sentence: comparison.map(|comparison| report::sentence(comparison, ended.scope)),
             comparison,
             findings: (!ended.findings.is_empty()).then_some(ended.findings.as_slice()),
             plan: ended.plan.as_ref(),
             timings: Some(timings),
-            error: None,
+            ..CommandResult::new(ended.exit)
         };
         report::print(&result.line());
         return;
