@@ -141,12 +141,12 @@ pub async fn run(
         admin: settings.connections.admin(&name),
         run,
     };
-    let outcome = context.run(directory.as_mut()).await;
+    let outcome = Box::pin(context.run(directory.as_mut())).await;
     // A run that was refused before it wrote anything leaves nothing to resume.
-    if matches!(outcome, Ok(Outcome::Refused(_)) | Err(Error { exit: Exit::Refused, .. })) {
-        if let Some(directory) = directory.filter(|directory| !resume::has_written(directory.records())) {
-            directory.remove();
-        }
+    if matches!(outcome, Ok(Outcome::Refused(_)) | Err(Error { exit: Exit::Refused, .. }))
+        && let Some(directory) = directory.filter(|directory| !resume::has_written(directory.records()))
+    {
+        directory.remove();
     }
     outcome
 }
@@ -178,16 +178,15 @@ impl Context<'_> {
         let snapshot = self.snapshot().await?;
         let scope =
             Scope { as_of: Some(jiff::Timestamp::now()), large_objects: snapshot.large_objects.len() as u64 };
-        let (plan, done) = match resume::is_planned(directory.records()) {
-            false => {
-                let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
-                if !prepared.findings.is_empty() {
-                    return Ok(Outcome::Refused(prepared.findings));
-                }
-                self.write_down(directory, &prepared, &snapshot)?;
-                (prepared.plan, HashMap::new())
+        let (plan, done) = if resume::is_planned(directory.records()) {
+            self.pick_up(directory, &checked, &snapshot).await?
+        } else {
+            let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
+            if !prepared.findings.is_empty() {
+                return Ok(Outcome::Refused(prepared.findings));
             }
-            true => self.pick_up(directory, &checked, &snapshot).await?,
+            Self::write_down(directory, &prepared, &snapshot)?;
+            (prepared.plan, HashMap::new())
         };
         self.events
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
@@ -202,13 +201,13 @@ impl Context<'_> {
         let comparison = self.verify(&checked, &plan, found, snapshot).await?;
         let sentence = report::sentence(&comparison, scope);
         let record = Record::Verdict { verdict: sentence, exit: comparison.verdict().exit().code() };
-        self.append(directory, record)?;
+        append(directory, record)?;
         self.clear(directory, holder).await?;
         Ok(Outcome::Moved { comparison: Box::new(comparison), scope })
     }
 
     fn announce(&self, directory: &mut RunDirectory) -> Result<(), Error> {
-        self.append(
+        append(
             directory,
             Record::Started {
                 run: self.run.clone(),
@@ -218,10 +217,6 @@ impl Context<'_> {
                 resumed: self.settings.resume,
             },
         )
-    }
-
-    fn append(&self, directory: &mut RunDirectory, record: Record) -> Result<(), Error> {
-        directory.append(record).map_err(|error| Error::new(Exit::Resumable, error))
     }
 
     async fn fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
@@ -278,7 +273,7 @@ impl Context<'_> {
         fence::unmark(&session, self.target.conninfo.database(), directory)
             .await
             .map_err(|error| Error::new(Exit::Resumable, error))?;
-        self.append(directory, Record::Finished)?;
+        append(directory, Record::Finished)?;
         session.close().await;
         Ok(())
     }
@@ -286,6 +281,11 @@ impl Context<'_> {
     async fn snapshot(&self) -> Result<Snapshot, Error> {
         Snapshot::take(&self.source).await.map_err(|error| Error::new(Exit::Resumable, error))
     }
+}
+
+/// Writes the journal. From the first record on a run can be resumed.
+fn append(directory: &mut RunDirectory, record: Record) -> Result<(), Error> {
+    directory.append(record).map_err(|error| Error::new(Exit::Resumable, error))
 }
 
 /// The time and a few random bits: sortable, and different for two runs of one second.

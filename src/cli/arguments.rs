@@ -94,6 +94,8 @@ pub(crate) struct Endpoints {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent option")]
+#[expect(clippy::struct_field_names, reason = "the option is called --dry-run")]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) endpoints: Endpoints,
@@ -112,8 +114,8 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) fence: bool,
     /// Where plan and journal of the run are kept [default: pgmove-runs/<database>]
-    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
-    pub(crate) run_dir: Option<PathBuf>,
+    #[arg(long = "run-dir", value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    pub(crate) directory: Option<PathBuf>,
     /// How many lanes copy and build at once [default: from both servers and this machine]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
     pub(crate) jobs: Option<u16>,
@@ -162,6 +164,6 @@ pub(crate) struct Fence {
     #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
     pub(crate) source: String,
     /// Where the former setting is kept [default: pgmove-runs/<database>]
-    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
-    pub(crate) run_dir: Option<PathBuf>,
+    #[arg(long = "run-dir", value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    pub(crate) directory: Option<PathBuf>,
 }

@@ -74,7 +74,7 @@ fn run_settings(options: &Run) -> Result<RunSettings, Error> {
     const MIB: u64 = 1024 * 1024;
     let connections = connections::of(&options.endpoints)?;
     Ok(RunSettings {
-        run_dir: run_dir(options.run_dir.as_deref(), &connections.source),
+        run_dir: run_dir(options.directory.as_deref(), &connections.source),
         choices: connections::choices(&options.choices),
         connections,
         dry_run: options.dry_run,
@@ -96,7 +96,7 @@ fn run_dir(named: Option<&Path>, source: &ConnInfo) -> PathBuf {
 
 fn source_endpoint(options: &Fence) -> Result<(Endpoint, PathBuf), Error> {
     let conninfo = connections::conninfo(&options.source, "source", "PGMOVE_SOURCE_PASSWORD")?;
-    let directory = run_dir(options.run_dir.as_deref(), &conninfo);
+    let directory = run_dir(options.directory.as_deref(), &conninfo);
     let application_name = "pgmove fence".to_owned();
     Ok((Endpoint { side: Side::Source, conninfo, application_name, copy_encoding: None }, directory))
 }

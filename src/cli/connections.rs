@@ -68,10 +68,10 @@ pub(super) fn conninfo(text: &str, which: &str, variable: &str) -> Result<Arc<Co
     // A Unix socket is most often trusted by its peer; a prompt there would stop scripts that need none.
     if conninfo.socket_path().is_none() && std::io::stdin().is_terminal() {
         let prompt = format!("Password for the {which}, {conninfo} (empty for none): ");
-        if let Ok(password) = rpassword::prompt_password(prompt) {
-            if !password.is_empty() {
-                return Ok(Arc::new(conninfo.with_password(SecretString::from(password))));
-            }
+        if let Ok(password) = rpassword::prompt_password(prompt)
+            && !password.is_empty()
+        {
+            return Ok(Arc::new(conninfo.with_password(SecretString::from(password))));
         }
     }
     Ok(Arc::new(conninfo))

@@ -15,20 +15,17 @@ pub struct AclItem {
 impl AclItem {
     /// Reads an `aclitem`'s text; `None` if it is none.
     pub fn parse(text: &str) -> Option<AclItem> {
-        let (grantee, rest) = match text.strip_prefix('"') {
-            Some(quoted) => {
-                // A quote within a quoted name is doubled.
-                let end = quoted.match_indices('"').map(|(at, _)| at).find(|&at| {
-                    let run = quoted[at..].bytes().take_while(|byte| *byte == b'"').count();
-                    run % 2 == 1 && !quoted[..at].ends_with('"') && quoted[at + run..].starts_with('=')
-                })?;
-                let run = quoted[end..].bytes().take_while(|byte| *byte == b'"').count();
-                (quoted[..end + run - 1].replace("\"\"", "\""), &quoted[end + run..])
-            }
-            None => {
-                let at = text.find('=')?;
-                (text[..at].to_owned(), &text[at..])
-            }
+        let (grantee, rest) = if let Some(quoted) = text.strip_prefix('"') {
+            // A quote within a quoted name is doubled.
+            let end = quoted.match_indices('"').map(|(at, _)| at).find(|&at| {
+                let run = quoted[at..].bytes().take_while(|byte| *byte == b'"').count();
+                run % 2 == 1 && !quoted[..at].ends_with('"') && quoted[at + run..].starts_with('=')
+            })?;
+            let run = quoted[end..].bytes().take_while(|byte| *byte == b'"').count();
+            (quoted[..end + run - 1].replace("\"\"", "\""), &quoted[end + run..])
+        } else {
+            let at = text.find('=')?;
+            (text[..at].to_owned(), &text[at..])
         };
         let (letters, _grantor) = rest.strip_prefix('=')?.split_once('/')?;
         let mut privileges: Vec<(char, bool)> = Vec::new();

@@ -87,7 +87,8 @@ pub fn is_retryable(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
         // No answer of the server: the connection broke, unless the answer could not be understood.
         return error.is_closed()
-            || std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
+            || std::error::Error::source(error)
+                .is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some());
     };
     code.code().starts_with("08")
         || [

@@ -1,6 +1,6 @@
 //! What belongs to the database itself and is in no dump of its contents: settings, comment, grants. Pure.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::catalog::{Catalog, DatabaseSetting};
 use crate::pg::acl::{self, AclItem};
@@ -50,7 +50,7 @@ const LISTS: &[&str] =
 pub fn steps(
     source: &Catalog,
     target: &Catalog,
-    contexts: &HashMap<String, String>,
+    contexts: &BTreeMap<String, String>,
     has_admin: bool,
     first_id: u32,
 ) -> (Vec<Step>, Vec<NotCarried>) {

@@ -1,6 +1,6 @@
 //! The dump's entries turned into steps: rewritten, routed, and put into their phase. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::catalog::{Catalog, ConstraintKind};
 use crate::pg::{QualifiedName, display_identifier, quote_identifier};
@@ -33,7 +33,7 @@ pub struct Input<'a> {
     /// How many of them run at once.
     pub jobs: u16,
     /// `pg_settings.context` on the target of the settings that the source's database has.
-    pub setting_contexts: &'a HashMap<String, String>,
+    pub setting_contexts: &'a BTreeMap<String, String>,
 }
 
 /// The steps, what was changed, and what stays behind.
@@ -160,10 +160,10 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
         if entry.statements.is_empty() {
             continue;
         }
-        if let Some(legacy) = extension(input.source, LEGACY_VECTOR_EXTENSION) {
-            if entry.mentions_schema(&legacy.schema) {
-                ddl.unconvertible.push(entry.object());
-            }
+        if let Some(legacy) = extension(input.source, LEGACY_VECTOR_EXTENSION)
+            && entry.mentions_schema(&legacy.schema)
+        {
+            ddl.unconvertible.push(entry.object());
         }
         let is_superuser = input.has_admin || input.target.session.is_superuser;
         if let Some(reason) = superuser_reason(&entry).filter(|_| !is_superuser) {

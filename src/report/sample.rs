@@ -253,8 +253,8 @@ pub(super) fn plan() -> Plan {
         index_memory: 1 << 30,
         roles: Roles {
             owners: Owners::Keep,
-            existing: Default::default(),
-            assignable: Default::default(),
+            existing: std::collections::BTreeSet::new(),
+            assignable: std::collections::BTreeSet::new(),
             may_impersonate: false,
         },
         tables: vec![

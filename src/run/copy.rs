@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{Context, shared};
+use super::{Context, append, shared};
 use crate::error::{Error, Exit, Fault};
 use crate::event::{Event, Stage};
 use crate::journal::{Record, RunDirectory};
@@ -52,7 +52,7 @@ impl Context<'_> {
             Ok::<_, crate::schema::apply::ApplyError>(())
         };
         self.stage(Stage::Schema, work).await.map_err(|error| Error::new(Exit::Resumable, error))?;
-        self.append(directory, Record::StageFinished { stage: Stage::Schema })
+        append(directory, Record::StageFinished { stage: Stage::Schema })
     }
 
     /// Copies, builds, counts and reads back, on all lanes at once.
@@ -81,7 +81,7 @@ impl Context<'_> {
             self.events.emit(Event::StageFinished { stage, seconds: begun.elapsed().as_secs_f64() });
         }
         watched?;
-        self.append(directory, Record::StageFinished { stage: Stage::Copy })?;
+        append(directory, Record::StageFinished { stage: Stage::Copy })?;
         let found = shared.found.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(found.clone())
     }

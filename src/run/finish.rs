@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Checked, Context};
+use super::{Checked, Context, append};
 use crate::catalog::{self, SequenceValue};
 use crate::error::{Error, Exit, Fault, Side};
 use crate::event::Stage;
@@ -65,7 +65,7 @@ impl Context<'_> {
             Ok::<_, FinishError>(())
         };
         self.stage(Stage::Finish, work).await.map_err(|error| Error::new(Exit::Resumable, error))?;
-        self.append(directory, Record::StageFinished { stage: Stage::Finish })
+        append(directory, Record::StageFinished { stage: Stage::Finish })
     }
 
     async fn sequence_values(

@@ -1,6 +1,6 @@
 //! From the snapshot to the plan, and the plan onto the disk.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::{Checked, Context, Outcome};
@@ -69,10 +69,10 @@ impl Context<'_> {
     }
 
     /// Who may set what the source's database has set.
-    async fn setting_contexts(&self, source: &Catalog) -> Result<HashMap<String, String>, Error> {
+    async fn setting_contexts(&self, source: &Catalog) -> Result<BTreeMap<String, String>, Error> {
         let names: Vec<&str> = source.database.settings.iter().map(|setting| setting.name.as_str()).collect();
         if names.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(BTreeMap::new());
         }
         let failed = |error| Error::new(Exit::Refused, error);
         let session = Session::open(&self.target, Access::Read, "pg_catalog").await.map_err(failed)?;
@@ -109,7 +109,6 @@ impl Context<'_> {
     }
 
     pub(super) fn write_down(
-        &self,
         directory: &mut RunDirectory,
         prepared: &Prepared,
         snapshot: &Snapshot,
@@ -135,9 +134,10 @@ impl Context<'_> {
         if !prepared.findings.is_empty() {
             return Ok(Outcome::Refused(prepared.findings));
         }
-        let digests = match self.settings.digests {
-            false => None,
-            true => Some(self.stage(Stage::Verify, self.digests(&prepared.plan, &snapshot)).await?),
+        let digests = if self.settings.digests {
+            Some(self.stage(Stage::Verify, self.digests(&prepared.plan, &snapshot)).await?)
+        } else {
+            None
         };
         snapshot.release().await;
         Ok(Outcome::Planned { plan: Box::new(prepared.plan), findings, digests })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::prepare::{PLAN, SCHEMA};
-use super::{Checked, Context};
+use super::{Checked, Context, append};
 use crate::error::{Class, Error, Exit, Fault};
 use crate::journal::{Record, RunDirectory, SourceState};
 use crate::pg::{Access, Session, SessionError};
@@ -115,7 +115,7 @@ impl Context<'_> {
         if !latest_state(directory.records()).is_some_and(|state| state.is_proven_equal(&snapshot.state)) {
             self.prove_again(directory, checked, snapshot, &plan, &mut done, &session).await?;
             let record = Record::Planned { state: snapshot.state.clone() };
-            self.append(directory, record)?;
+            append(directory, record)?;
         }
         session.close().await;
         Ok((plan, done))
@@ -149,10 +149,10 @@ impl Context<'_> {
             }
             let loaded: Option<Vec<Digest>> =
                 items.iter().map(|item| done.get(item).copied().flatten()).collect();
-            if let Some(loaded) = loaded {
-                if self.digest(planned, snapshot).await? == loaded.into_iter().sum() {
-                    continue;
-                }
+            if let Some(loaded) = loaded
+                && self.digest(planned, snapshot).await? == loaded.into_iter().sum()
+            {
+                continue;
             }
             let is_tied = plan.steps.iter().any(|step| {
                 matches!(&step.phase, Phase::ForeignKey { tables } if tables.contains(&table))
@@ -170,9 +170,9 @@ impl Context<'_> {
                 .run(&message, format!("empty {}", planned.name))
                 .await
                 .map_err(|error| Error::new(Exit::Resumable, error))?;
-            items.iter().for_each(|item| {
+            for item in &items {
                 done.remove(item);
-            });
+            }
         }
         // Large objects have no digest in the ledger: they are copied again.
         target

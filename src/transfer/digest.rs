@@ -36,7 +36,8 @@ impl Digest {
 
     /// The checksum as 64 hexadecimal digits, lane by lane.
     pub fn checksum(&self) -> String {
-        self.sums.iter().map(|sum| format!("{sum:016x}")).collect()
+        let [a, b, c, d] = self.sums;
+        format!("{a:016x}{b:016x}{c:016x}{d:016x}")
     }
 
     /// The digest with this count and the checksum that [`Digest::checksum`] wrote; `None` if it is not one.
@@ -108,7 +109,7 @@ type Field<'a> = Option<&'a [u8]>;
 
 /// Cuts the fields out of a row of COPY BINARY: after the int16 field count, each field is an int32 length
 /// and that many bytes.
-pub(crate) fn fields<'a>(row: &'a [u8], columns: usize) -> Result<impl Iterator<Item = Field<'a>>, RowError> {
+pub(crate) fn fields(row: &[u8], columns: usize) -> Result<impl Iterator<Item = Field<'_>>, RowError> {
     let (count, mut rest) = row.split_first_chunk::<2>().ok_or(RowError::Framing)?;
     let found = i16::from_be_bytes(*count);
     if usize::try_from(found) != Ok(columns) {
@@ -237,7 +238,9 @@ mod tests {
         // echo -n '\x00000001 61 ffffffff' | sha256sum
         let digest = digest_of(&[vec![Some(b"a".to_vec()), None]]);
         let hash: [u8; 32] = Sha256::digest([0, 0, 0, 1, b'a', 255, 255, 255, 255]).into();
-        assert_eq!(digest.checksum(), hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        assert_eq!(Digest::parse(1, &digest.checksum()), Some(digest));
+        assert_eq!(digest.sums[0].to_be_bytes(), hash[..8]);
+        assert_eq!(digest.sums[3].to_be_bytes(), hash[24..]);
     }
 
     #[test]

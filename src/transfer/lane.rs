@@ -113,8 +113,7 @@ impl Fault for LaneError {
             LaneError::Interrupted => Class::User,
             LaneError::Session { source, .. } => source.class(),
             LaneError::Stream { source, .. } => match &source.0 {
-                RelayError::Source(_) | RelayError::Stalled(_) => Class::Source,
-                RelayError::Convert { .. } => Class::Source,
+                RelayError::Source(_) | RelayError::Stalled(_) | RelayError::Convert { .. } => Class::Source,
                 RelayError::Target(_) | RelayError::TargetStalled(_) => Class::Target,
                 RelayError::Row { .. } | RelayError::Stream(_) | RelayError::Count { .. } => Class::Integrity,
                 RelayError::Archive(_) => Class::Environment,
@@ -128,9 +127,8 @@ impl Fault for LaneError {
             LaneError::Session { source, .. } => source.is_retryable(),
             LaneError::Stream { source, .. } => match &source.0 {
                 RelayError::Source(error) | RelayError::Target(error) => session::is_retryable(error),
-                RelayError::Stalled(_) | RelayError::TargetStalled(_) => true,
                 // A stream that ends early is a connection that was cut.
-                RelayError::Stream(_) => true,
+                RelayError::Stalled(_) | RelayError::TargetStalled(_) | RelayError::Stream(_) => true,
                 _ => false,
             },
         }

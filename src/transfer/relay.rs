@@ -119,7 +119,7 @@ pub async fn relay(
     let mut state = State::new(rows);
     let mut reported = 0;
     while let Some(message) = next(&mut source, stall).await? {
-        state.take(message)?;
+        state.take(&message)?;
         if state.out.len() >= BUFFER {
             let bytes = state.out.split().freeze();
             tee.take(&bytes).await?;
@@ -154,7 +154,7 @@ pub async fn read(
     let (mut reported, mut bytes) = (0, 0);
     while let Some(message) = next(&mut source, stall).await? {
         bytes += message.len() as u64;
-        state.take(message)?;
+        state.take(&message)?;
         state.out.clear();
         if bytes >= BUFFER as u64 {
             progress(state.count() - reported, bytes);
@@ -222,15 +222,15 @@ impl State {
         State { out: BytesMut::with_capacity(2 * BUFFER), stage, kind }
     }
 
-    fn take(&mut self, message: Bytes) -> Result<(), RelayError> {
+    fn take(&mut self, message: &[u8]) -> Result<(), RelayError> {
         match &mut self.kind {
             Kind::Text { rows } => {
                 *rows += 1;
-                self.out.extend_from_slice(&message);
+                self.out.extend_from_slice(message);
                 Ok(())
             }
             Kind::Binary { digester, columns, embedded } => {
-                let mut row = &message[..];
+                let mut row = message;
                 if self.stage == Stage::Header {
                     // The header rides in the first row's message.
                     row = row.strip_prefix(HEADER).ok_or(RelayError::Stream("has no COPY BINARY header"))?;
@@ -303,7 +303,7 @@ mod tests {
         ] {
             let mut state = binary();
             for message in messages {
-                state.take(message).expect("proper");
+                state.take(&message).expect("proper");
             }
             state.end().expect("ended");
             assert_eq!((state.count(), &state.out[..]), (1, &[HEADER, ROW, TRAILER].concat()[..]));
@@ -312,14 +312,14 @@ mod tests {
 
     #[test]
     fn a_cut_or_foreign_stream_is_refused() {
-        assert!(matches!(binary().take(message(&[ROW])), Err(RelayError::Stream(_))));
+        assert!(matches!(binary().take(&message(&[ROW])), Err(RelayError::Stream(_))));
         let mut state = binary();
-        state.take(message(&[HEADER, ROW])).expect("proper");
+        state.take(&message(&[HEADER, ROW])).expect("proper");
         assert!(state.end().is_err());
-        state.take(message(&[TRAILER])).expect("proper");
-        assert!(matches!(state.take(message(&[ROW])), Err(RelayError::Stream(_))));
+        state.take(&message(&[TRAILER])).expect("proper");
+        assert!(matches!(state.take(&message(&[ROW])), Err(RelayError::Stream(_))));
         let mut state = binary();
-        let error = state.take(message(&[HEADER, &ROW[..6]])).expect_err("short row");
+        let error = state.take(&message(&[HEADER, &ROW[..6]])).expect_err("short row");
         assert!(matches!(error, RelayError::Row { row: 1, .. }));
     }
 }

@@ -111,7 +111,7 @@ impl<W> Schedule<W> {
         has_memory
             && task.locks.iter().all(|lock| {
                 !self.exclusive.contains(&lock.table)
-                    && !(lock.is_exclusive && self.shared.get(&lock.table).is_some_and(|&count| count > 0))
+                    && (!lock.is_exclusive || self.shared.get(&lock.table).is_none_or(|&count| count == 0))
             })
     }
 

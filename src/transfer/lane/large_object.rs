@@ -67,7 +67,7 @@ impl Lane {
                     )
                     .await
                     .map_err(|error| session(target.failed(format!("write large object {oid}"), error)))?;
-                offset += piece.len() as i64;
+                offset += i64::try_from(piece.len()).expect("a piece is small");
                 shared.events.emit(Event::Progress {
                     stage: Stage::Copy,
                     lane,
