@@ -1,5 +1,7 @@
 //! What the tests of the report show: a small photo library on its way.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Class, Error, Exit, Fault};
 use crate::event::{Event, Stage};
 use crate::pg::{Oid, QualifiedName};
@@ -255,6 +257,8 @@ pub(super) fn plan() -> Plan {
             owners: Owners::Keep,
             existing: std::collections::BTreeSet::new(),
             assignable: std::collections::BTreeSet::new(),
+            existing: BTreeSet::new(),
+            assignable: BTreeSet::new(),
             may_impersonate: false,
         },
         tables: vec![

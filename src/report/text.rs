@@ -5,8 +5,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::IsTerminal;
-use std::os::fd::AsFd;
 
 /// Where a text is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +15,7 @@ pub struct Page {
     pub is_coloured: bool,
 }
 
-/// The width of a page that is no terminal.
-const FILE_WIDTH: u16 = 100;
-
 impl Page {
-    /// The page that `out` is. `allows_colours` is false where `NO_COLOR` is set.
-    pub fn of(out: &(impl AsFd + IsTerminal), allows_colours: bool) -> Page {
-        let width = terminal_size::terminal_size_of(out).map_or(FILE_WIDTH, |(width, _)| width.0);
-        Page { width, is_coloured: allows_colours && out.is_terminal() }
-    }
-
     pub(super) fn paint(self, text: &str, colour: Colour) -> String {
         let code = match colour {
             Colour::Bold => 1,
