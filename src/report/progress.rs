@@ -137,10 +137,16 @@ impl Progress {
         match event {
             Event::StageStarted { stage, items, bytes, rows } => {
                 let found = self.stage(*stage, now);
-                (found.total_items, found.total_bytes, found.total_rows) = (*items, *bytes, *rows);
+                found.total_items = items.or(found.total_items);
+                found.total_bytes = bytes.or(found.total_bytes);
+                found.total_rows = rows.or(found.total_rows);
+                found.finished = None;
             }
             Event::StageFinished { stage, seconds } => {
-                self.stage(*stage, now).finished = Some(*seconds);
+                let found = self.stage(*stage, now);
+                // Reading back begins while others still copy, before its stage does.
+                let early = found.begun.map_or(0.0, |begun| now.saturating_sub(begun).as_secs_f64());
+                found.finished = Some(seconds.max(early));
                 for lane in self.lanes.values_mut() {
                     *lane = lane.take().filter(|item| item.stage != *stage);
                 }

@@ -61,6 +61,17 @@ fn too_small_an_estimate_stops_at_99_per_cent() {
 }
 
 #[test]
+fn a_stage_that_began_early_counts_from_there() {
+    let again = Event::StageStarted { stage: Stage::Copy, items: None, bytes: None, rows: None };
+    let end = Event::StageFinished { stage: Stage::Copy, seconds: 1.0 };
+    let early = [begun(2, 200), started(0, "a", Some(100)), moved(0, 9, 90), finished(0, "a"), again];
+    let progress = fold(&early);
+    assert_eq!(progress.of(Stage::Copy).and_then(StageProgress::shown_share), Some(0.5));
+    let timings = fold(&[&early[..], &[end]].concat()).timings(Duration::from_secs(9));
+    assert!((timings.stages[0].seconds - 4.0).abs() < 1e-9);
+}
+
+#[test]
 fn nothing_is_known_of_a_stage_without_totals() {
     let progress = fold(&[moved(3, 1, 0)]);
     assert_eq!(progress.of(Stage::Copy).expect("it began").line(Duration::from_secs(2)), "1 row  2 s");
