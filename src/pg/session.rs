@@ -194,7 +194,8 @@ impl Session {
         self.client.copy_in(&statement).await
     }
 
-    async fn set_copy_encoding(&self) -> Result<(), tokio_postgres::Error> {
+    /// Values are sent in the encoding of COPY from here to [`Session::copy_ended`].
+    pub(crate) async fn set_copy_encoding(&self) -> Result<(), tokio_postgres::Error> {
         match &self.copy_encoding {
             None => Ok(()),
             Some(encoding) => {

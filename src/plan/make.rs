@@ -46,6 +46,13 @@ pub fn tables(source: &Catalog, target: &Catalog, jobs: u16, chunk_bytes: Option
     ordinary().map(|table| TablePlan::new(table, &source.types, cutting, &same_version)).collect()
 }
 
+/// The materialised views that hold rows, by name.
+pub fn views(source: &Catalog, target: &Catalog) -> Vec<TablePlan> {
+    let same_version = same_version(source, target);
+    let populated = source.materialized_views.iter().filter(|view| view.is_populated);
+    populated.map(|view| TablePlan::of_view(view, &source.types, &same_version)).collect()
+}
+
 /// Whether both sides have, or will have, the same version of an extension.
 fn same_version<'a>(source: &'a Catalog, target: &'a Catalog) -> impl Fn(&str) -> bool + 'a {
     let version =
@@ -69,7 +76,7 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
         object: format!("rows of foreign table {}", table.name),
         reason: "they are on another server".into(),
     }));
-    let same_version = same_version(source, target);
+    let populated = views(source, target);
     let views = entries
         .iter()
         .filter(|entry| entry.class == EntryClass::MATERIALIZED_VIEW)
@@ -78,6 +85,7 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
             source.materialized_views.iter().find(|view| view.name == name && view.is_populated)
         })
         .map(|view| TablePlan::of_view(view, &source.types, &same_version))
+        .filter_map(|name| populated.iter().find(|view| view.name == name).cloned())
         .collect();
     let encoding = source.database.encoding.as_str();
     let plan = Plan {
@@ -104,7 +112,7 @@ fn names(source: &Catalog, kind: TableKind) -> Vec<QualifiedName> {
 }
 
 /// The source's path without the schema of the legacy vector extension.
-fn search_path(path: &str) -> String {
+pub(crate) fn search_path(path: &str) -> String {
     let kept: Vec<&str> = path
         .split(',')
         .map(str::trim)

@@ -161,7 +161,7 @@ impl TablePlan {
     }
 
     /// The WHERE clause of a chunk. An extension's condition is stored with its leading WHERE.
-    fn filter(&self, chunk: Chunk) -> String {
+    pub(crate) fn filter(&self, chunk: Chunk) -> String {
         if let Some(condition) = &self.condition {
             return format!(" {condition}");
         }

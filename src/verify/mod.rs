@@ -4,9 +4,26 @@
 //! never left open: equal, different, or not compared for a reason. Only a comparison whose every check is
 //! equal proves anything; [`Comparison::verdict`] is the only place that decides.
 
+mod error;
+pub mod extensions;
+pub mod generated;
+pub mod hash;
+pub mod read;
+pub mod rights;
+pub mod rows;
+pub mod sequences;
+pub mod settings;
+pub mod snapshot;
+pub mod standalone;
+pub mod validity;
+
 use serde::Serialize;
 
 use crate::error::Exit;
+pub use error::VerifyError;
+pub use read::{Method, Read};
+pub use snapshot::Snapshot;
+pub use standalone::{Options, verify};
 
 /// What is compared of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -61,6 +78,23 @@ pub enum Outcome {
         /// Why not.
         reason: String,
     },
+}
+
+impl Outcome {
+    /// A difference without rows.
+    pub fn different(detail: impl Into<String>) -> Outcome {
+        Outcome::Different { detail: detail.into(), rows: vec![] }
+    }
+
+    /// A difference that the plan explains.
+    pub fn as_planned(detail: impl Into<String>) -> Outcome {
+        Outcome::AsPlanned { detail: detail.into() }
+    }
+
+    /// A check that was not made.
+    pub fn not_compared(reason: impl Into<String>) -> Outcome {
+        Outcome::NotCompared { reason: reason.into() }
+    }
 }
 
 /// One aspect of one object.

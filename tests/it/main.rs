@@ -3,3 +3,4 @@
 mod connect;
 mod servers;
 mod support;
+mod verify;

@@ -1,0 +1,60 @@
+//! Why two databases could not be compared at all. What concerns one object alone is no error: it is an
+//! outcome of that object's check.
+
+use crate::catalog::CatalogError;
+use crate::error::{Class, Fault};
+use crate::pg::SessionError;
+use crate::schema::DumpError;
+use crate::transfer::lane::LaneError;
+
+/// Why a comparison broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It was told to stop.
+    #[error("the comparison was interrupted")]
+    Interrupted,
+    /// A session failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A catalog could not be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Rows could not be read, and not for a reason that concerns one table alone.
+    #[error(transparent)]
+    Read(#[from] LaneError),
+    /// A schema could not be read.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+}
+
+impl Fault for VerifyError {
+    fn class(&self) -> Class {
+        match self {
+            VerifyError::Interrupted => Class::User,
+            VerifyError::Session(error) => error.class(),
+            VerifyError::Catalog(error) => error.class(),
+            VerifyError::Read(error) => error.class(),
+            VerifyError::Dump(error) => error.class(),
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            VerifyError::Interrupted => false,
+            VerifyError::Session(error) => error.is_retryable(),
+            VerifyError::Catalog(error) => error.is_retryable(),
+            VerifyError::Read(error) => error.is_retryable(),
+            VerifyError::Dump(error) => error.is_retryable(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            VerifyError::Interrupted => Some("compare again with `pgmove verify`".into()),
+            VerifyError::Session(error) => error.hint(),
+            VerifyError::Catalog(error) => error.hint(),
+            VerifyError::Read(error) => error.hint(),
+            VerifyError::Dump(error) => error.hint(),
+        }
+    }
+}
