@@ -8,6 +8,8 @@ mod error;
 pub mod extensions;
 pub mod generated;
 pub mod hash;
+pub mod large_objects;
+pub mod locate;
 pub mod read;
 pub mod rights;
 pub mod rows;

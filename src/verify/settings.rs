@@ -15,8 +15,6 @@ use crate::verify::{Aspect, Comparison, Outcome};
 /// What may differ.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Expected<'a> {
-    /// The role that was to get everything.
-    pub owner: Option<&'a str>,
     /// The target's database before the move: what it had of its own may stay.
     pub before: Option<&'a Database>,
     /// Settings that pgmove itself holds at the moment (fence and mark): `default_transaction_read_only`.

@@ -15,7 +15,8 @@ use crate::pg::{Access, Endpoint, QualifiedName, Session};
 use crate::plan::{TablePlan, make};
 use crate::verify::read::{self, Method, Read, Request};
 use crate::verify::{
-    Aspect, Comparison, Outcome, Snapshot, VerifyError, extensions, generated, rows, sequences, settings,
+    Aspect, Comparison, Outcome, Snapshot, VerifyError, extensions, generated, large_objects,
+    locate, rows, sequences, settings,
     validity,
 };
 
@@ -26,6 +27,8 @@ pub struct Options {
     pub method: Method,
     /// How many lanes read rows.
     pub jobs: u16,
+    /// The role that got everything, where owners were not kept.
+    pub owner: Option<String>,
     /// How many differing rows of a table are named at most.
     pub named_rows: usize,
     /// How long a stream may stand still.
@@ -118,9 +121,21 @@ async fn compare_rows(
         stop: options.stop.clone(),
     };
     let (request, found) = read::read(request).await?;
+    let sessions = [request.snapshots[0].session().await?, request.snapshots[1].session().await?];
     for ((table, read), aspect) in request.tables.iter().zip(&found).zip(aspects) {
-        let outcome = judged(table, aspect, options.method, read, comparison);
+        let mut outcome = judged(table, aspect, options.method, read, comparison);
+        if let (Outcome::Different { rows, .. }, [Ok(ours), Ok(theirs)]) = (&mut outcome, read) {
+            let most = ours.rows.max(theirs.rows);
+            *rows = locate::locate([&sessions[0], &sessions[1]], table, most, options.named_rows).await?;
+        }
         comparison.push(table.name.to_string(), aspect, outcome);
+    }
+    let roles = theirs.roles.iter().map(|role| role.name.clone()).collect();
+    let [source, target] = &sessions;
+    large_objects::compare([source, target], options.owner.as_deref(), &roles, options.named_rows, comparison)
+        .await?;
+    for session in sessions {
+        session.close().await;
     }
     for snapshot in request.snapshots {
         snapshot.release().await;

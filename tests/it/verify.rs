@@ -6,7 +6,11 @@ use pgmove::{
     error::{Exit, Side},
     event::Events,
     pg::{ConnInfo, Defaults, Endpoint},
-    verify::{Comparison, Method, Options, Outcome, Verdict, verify},
+    catalog::Catalog,
+    pg::{Access, Session},
+    plan::{Chunk, make},
+    transfer::relay,
+    verify::{Comparison, Method, Options, Outcome, Verdict, hash, verify},
 };
 
 use crate::support::{Database, Server};
@@ -20,10 +24,11 @@ fn endpoint(side: Side, uri: &str) -> Endpoint {
     }
 }
 
-fn options(method: Method) -> Options {
+fn options(method: Method, target: &Database) -> Options {
     Options {
         method,
         jobs: 2,
+        owner: Some(target.name.clone()),
         named_rows: 5,
         stall: Duration::from_secs(30),
         events: Events::none(),
@@ -32,9 +37,10 @@ fn options(method: Method) -> Options {
 }
 
 async fn compared(source: &Database, target: &Database, method: Method) -> Comparison {
+    let options = options(method, target);
     let [source, target] = [(Side::Source, source), (Side::Target, target)]
         .map(|(side, database)| endpoint(side, &database.uri()));
-    verify(&source, &target, &options(method)).await.expect("both can be read")
+    verify(&source, &target, &options).await.expect("both can be read")
 }
 
 /// Two equal databases on one server.
@@ -52,7 +58,7 @@ fn findings(comparison: &Comparison) -> Vec<String> {
         .filter_map(|check| {
             let what = match &check.outcome {
                 Outcome::Equal => return None,
-                Outcome::AsPlanned { .. } if check.object == "rights on the database" => return None,
+                Outcome::AsPlanned { detail } if detail.starts_with("owned by") => return None,
                 Outcome::AsPlanned { detail } => format!("as planned: {detail}"),
                 Outcome::Different { detail, rows } if rows.is_empty() => detail.clone(),
                 Outcome::Different { detail, rows } => format!("{detail}: {}", rows.join(", ")),
@@ -77,4 +83,139 @@ async fn equal_databases_are_equal() {
     }
     let counted = compared(&source, &target, Method::Counts).await;
     assert_eq!(counted.verdict().exit(), Exit::NotAllCompared);
+}
+
+/// A change of the target, and what is said of it: all of it, a line a check.
+const CHANGES: &[(&str, &[&str])] = &[
+    (
+        "UPDATE asset SET note = 'changed' WHERE id = 500",
+        &["public.asset: 1000 rows on both sides, but not the same: different: (id)=(500)"],
+    ),
+    (
+        // Twice the same values, in other rows.
+        "UPDATE asset SET taken = CASE id WHEN 7 THEN timestamptz '2024-01-01 00:08:00+00' ELSE timestamptz '2024-01-01 00:07:00+00' END WHERE id IN (7, 8)",
+        &["public.asset: 1000 rows on both sides, but not the same: different: (id)=(7), different: (id)=(8)"],
+    ),
+    (
+        "UPDATE asset SET note = NULL WHERE id = 3",
+        &["public.asset: 1000 rows on both sides, but not the same: different: (id)=(3)"],
+    ),
+    (
+        "DELETE FROM asset WHERE id = 11; INSERT INTO asset (id, name) VALUES (1001, 'new')",
+        &[
+            "public.asset: 1000 rows on both sides, but not the same: only on the source: (id)=(11), only on the target: (id)=(1001)",
+            "public.asset: recomputed differently: 1000 rows on both sides, but not the same: only on the source: (id)=(11), only on the target: (id)=(1001)",
+        ],
+    ),
+    (
+        "INSERT INTO log VALUES (7, 'message 7')",
+        &["public.log: 100 rows on the source, 101 on the target: 2 times on the source, 3 on the target: row at (0,57)"],
+    ),
+    (
+        "DELETE FROM log WHERE ctid = '(0,100)'; INSERT INTO log VALUES (1, 'message 1')",
+        &["public.log: 100 rows on both sides, but not the same: 2 times on the source, 3 on the target: row at (0,1), \
+           2 times on the source, 1 on the target: row at (0,100)"],
+    ),
+    (
+        "DELETE FROM \"Tag\" WHERE \"tagName\" = 'tag \"5\"'",
+        &["public.\"Tag\": 100 rows on the source, 99 on the target: only on the source: (owner, tagName)=(o'5, tag \"5\")"],
+    ),
+    ("INSERT INTO nothing DEFAULT VALUES", &["public.nothing: 3 rows on the source, 4 on the target: 3 times on the source, 4 on the target: row at (0,1)"]),
+    ("SELECT nextval('counter')", &["sequence public.counter: last value 42 (given out) on the source, last value 43 (given out) on the target"]),
+    ("SELECT setval('counter', 42, false)", &["sequence public.counter: last value 42 (given out) on the source, last value 42 (not given out yet) on the target"]),
+    ("SELECT nextval('untouched')", &["sequence public.untouched: last value 1 (not given out yet) on the source, last value 1 (given out) on the target"]),
+    ("DROP SEQUENCE untouched", &["sequence public.untouched: the sequence is only on the source"]),
+    ("DROP INDEX asset_name", &["index public.asset_name: missing on the target (on public.asset)"]),
+    ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'asset_name'::regclass", &["index public.asset_name: not valid on the target: queries do not use it"]),
+    ("UPDATE pg_index SET indisready = false WHERE indexrelid = 'asset_name'::regclass", &["index public.asset_name: not ready on the target: writes do not maintain it"]),
+    ("ALTER TABLE asset DROP CONSTRAINT size_is_positive", &["constraint size_is_positive on public.asset: missing on the target"]),
+    (
+        "ALTER TABLE child DROP CONSTRAINT child_asset; ALTER TABLE child ADD CONSTRAINT child_asset FOREIGN KEY (asset) REFERENCES asset NOT VALID",
+        &["constraint child_asset on public.child: all rows are checked on the source, not checked on the target"],
+    ),
+    ("DROP TABLE \"Tag\"", &[
+        "public.\"Tag\": the table is only on the source",
+        "index public.\"Tag_pkey\": missing on the target (on public.\"Tag\")",
+        "constraint \"Tag_pkey\" on public.\"Tag\": missing on the target",
+    ]),
+    ("CREATE TABLE more (id integer)", &["public.more: the table is only on the target"]),
+    ("ALTER TABLE log ADD COLUMN more integer", &["public.log: column more is only on the target"]),
+    ("ALTER TABLE log RENAME COLUMN at TO \"when\"", &["public.log: column at is only on the source; column when is only on the target"]),
+    ("SET lc_messages = 'C'; UPDATE asset SET name = 'Asset 9' WHERE id = 9", &["public.asset: 1000 rows on both sides, but not the same: different: (id)=(9)"]),
+    ("REFRESH MATERIALIZED VIEW empty", &["public.empty: it holds rows on the target only; refresh it"]),
+    (
+        "ALTER TABLE asset DISABLE TRIGGER USER; UPDATE asset SET size = 5000 WHERE id = 1; REFRESH MATERIALIZED VIEW summary",
+        &[
+            "public.asset: 1000 rows on both sides, but not the same: different: (id)=(1)",
+            "public.summary: recomputed differently: 1 rows on both sides, but not the same: only on the source: row at (0,1), only on the target: row at (0,1)",
+        ],
+    ),
+    ("SELECT lo_put(70002, 2999999, 'x')", &["large objects: 2 on the source, 2 on the target; 1 differ: 70002: other contents"]),
+    ("SELECT lo_unlink(70001)", &["large objects: 2 on the source, 1 on the target; 1 differ: 70001: only on the source"]),
+    ("COMMENT ON LARGE OBJECT 70001 IS 'another'", &["large objects: 2 on the source, 2 on the target; 1 differ: 70001: another comment"]),
+    ("GRANT SELECT ON LARGE OBJECT 70001 TO PUBLIC", &["large objects: 2 on the source, 2 on the target; 1 differ: 70001: r of everyone is only on the target"]),
+    ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem TO %L', current_database(), '5MB'); END $$", &["setting work_mem: only on the target"]),
+    ("DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(), 'new'); END $$", &["comment on the database: the comments differ"]),
+    ("DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$", &["rights on the database: c of everyone is missing on the target"]),
+    (
+        "SELECT lo_create(70003)",
+        &["large objects: not compared: could not be read on the target: permission denied for large object 70003 (SQLSTATE 42501)"],
+    ),
+    ("ALTER TABLE log OWNER TO postgres", &[
+        "public.log: not compared: could not be read on the target: permission denied for table log (SQLSTATE 42501)",
+    ]),
+    ("CREATE EXTENSION hstore", &["extension hstore: as planned: only on the target, which may offer more"]),
+];
+
+#[tokio::test]
+async fn every_change_of_one_side_is_found_and_named() {
+    let server = Server::shared(15);
+    let source = server.database();
+    source.psql(include_str!("../fixtures/verify/small.sql"));
+    let mut wrong = Vec::new();
+    for (change, expected) in CHANGES {
+        let target = server.database();
+        target.psql(include_str!("../fixtures/verify/small.sql"));
+        target.admin_psql(change);
+        let comparison = compared(&source, &target, Method::Digests).await;
+        let found = findings(&comparison);
+        if found != *expected {
+            wrong.push(format!("{change}\n  found    {found:#?}\n  expected {expected:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Both ways of hashing give the same bits, for every type, on the oldest server and on the newest, and where
+/// texts travel in another encoding than UTF-8.
+#[tokio::test]
+async fn the_server_hashes_rows_as_pgmove_does() {
+    for (major, options, copy_encoding) in [
+        (12, "", None),
+        (15, "", None),
+        (18, "", None),
+        (15, "TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'", Some("LATIN1".to_owned())),
+    ] {
+        let database = Server::shared(major).database_with(options);
+        database.psql(include_str!("../fixtures/verify/every_type.sql"));
+        if database.server.install.offers("hstore") {
+            database.admin_psql("CREATE EXTENSION hstore; ALTER TABLE every_type ADD h hstore DEFAULT 'a=>1', ADD hs hstore[] DEFAULT '{a=>1}'");
+        }
+        let endpoint = Endpoint { copy_encoding, ..endpoint(Side::Target, &database.uri()) };
+        let session = Session::open(&endpoint, Access::Read, "pg_catalog").await.expect("a session");
+        let catalog = Catalog::read(&session.client, Side::Target).await.expect("a catalog");
+        let tables = make::tables(&catalog, &catalog, 1, None);
+        assert!(tables.iter().any(|table| !table.masked().is_empty()), "arrays of user types are masked");
+        assert!(tables.iter().any(|table| table.text_reason().is_some()), "some types are hashed as text");
+        for table in &tables {
+            let rows = session.copy_out(&table.copy_hashed(Chunk::WHOLE)).await.expect("rows");
+            let here = relay::read(rows, table.columns.len(), &table.masked(), Duration::from_secs(9), |_, _| ())
+                .await
+                .expect("proper rows");
+            session.copy_ended().await.expect("the session goes on");
+            let there = hash::digest(&session, table, Chunk::WHOLE).await.expect("a digest");
+            assert_eq!(here, there, "{} on {major}", table.name);
+            assert!(here.rows > 0);
+        }
+    }
 }
