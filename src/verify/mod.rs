@@ -18,6 +18,7 @@ pub mod settings;
 pub mod snapshot;
 pub mod standalone;
 pub mod validity;
+pub mod vector_search;
 
 use serde::Serialize;
 

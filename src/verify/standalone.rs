@@ -15,9 +15,8 @@ use crate::pg::{Access, Endpoint, QualifiedName, Session};
 use crate::plan::{TablePlan, make};
 use crate::verify::read::{self, Method, Read, Request};
 use crate::verify::{
-    Aspect, Comparison, Outcome, Snapshot, VerifyError, extensions, generated, large_objects,
-    locate, rows, sequences, settings,
-    validity,
+    Aspect, Comparison, Outcome, Snapshot, VerifyError, extensions, generated, large_objects, locate, rows,
+    sequences, settings, validity, vector_search,
 };
 
 /// How to compare.
@@ -68,6 +67,7 @@ pub async fn verify(
     validity::constraints(&ours, &theirs, &mut comparison);
     extensions::compare(&ours, &theirs, &mut comparison);
     settings::compare(&ours, &theirs, settings::Expected::default(), &mut comparison);
+    vector_search::compare(target, &theirs, &mut comparison).await?;
     for session in sessions {
         session.close().await;
     }

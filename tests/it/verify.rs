@@ -219,3 +219,34 @@ async fn the_server_hashes_rows_as_pgmove_does() {
         }
     }
 }
+
+/// Vectors in clusters, so that recall means something, under every kind of index.
+#[tokio::test]
+async fn vector_indexes_are_asked() {
+    let server = Server::shared(16);
+    let [source, target] = [server.database(), server.database()].map(|database| {
+        database.admin_psql("CREATE EXTENSION vector; CREATE EXTENSION vchord");
+        database.psql(include_str!("../fixtures/verify/vectors.sql"));
+        database
+    });
+    let comparison = compared(&source, &target, Method::Digests).await;
+    assert_eq!(findings(&comparison), Vec::<String>::new());
+    let results = &comparison.vector_search;
+    assert_eq!(results.len(), 6, "{results:#?}");
+    for result in results {
+        assert!(result.is_used, "{result:#?}");
+        match result.index.as_str() {
+            "public.on_nothing" => assert_eq!((result.recall_at_10, result.sample), (None, 0)),
+            _ => assert!(result.recall_at_10.is_some_and(|recall| recall >= 0.9), "{result:#?}"),
+        }
+    }
+    target.admin_psql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'graph'::regclass");
+    let comparison = compared(&source, &target, Method::Digests).await;
+    assert_eq!(
+        findings(&comparison),
+        [
+            "index public.graph: not valid on the target: queries do not use it",
+            "index public.graph: a nearest-neighbour query does not use the index"
+        ]
+    );
+}
