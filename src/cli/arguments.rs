@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Move a database: check, copy, rebuild indexes, verify, verdict
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<Run>),
+    /// Compare two databases, at any time
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Box<Verify>),
     /// Make a source refuse writes, and end the sessions that could write
     Fence(Fence),
     /// Lift the fence of a source
@@ -74,6 +77,13 @@ Examples:
     pgmove run --source postgres://immich@old/immich --target postgres://app@new/app --fence
   Go on after an interruption:
     pgmove run --source … --target … --resume";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  Compare rows, sequences, large objects and schema:
+    pgmove verify --source postgres://immich@old/immich --target postgres://app@new/app
+  Only count rows (proves less, so it ends with exit code 8):
+    pgmove verify --source … --target … --counts";
 
 /// The two databases.
 #[derive(Debug, Args)]
@@ -156,6 +166,26 @@ pub(crate) enum VectorIndex {
     Hnsw,
     /// As on the source
     Keep,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
+    /// How many tables are compared at once
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
+    pub(crate) jobs: Option<u16>,
+    /// Compare row counts only
+    #[arg(long)]
+    pub(crate) counts: bool,
+    /// Stream every row of both sides and hash it here, instead of hashing in the servers
+    #[arg(long, conflicts_with = "counts")]
+    pub(crate) reread: bool,
+    /// How many differing rows of a table are named
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) show_rows: usize,
 }
 
 #[derive(Debug, Args)]

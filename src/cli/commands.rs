@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Command, Fence, Run};
+use super::arguments::{Command, Fence, Run, Verify};
 use super::connections;
 use crate::cutover::fence;
 use crate::error::{Error, Exit, Side};
@@ -16,7 +16,8 @@ use crate::preflight::Finding;
 use crate::report::Scope;
 use crate::run;
 use crate::settings::RunSettings;
-use crate::verify::Comparison;
+use crate::verify::read::Method;
+use crate::verify::{self, Comparison, VerifyError};
 
 /// How a command ended without an error.
 #[derive(Debug, Default)]
@@ -37,6 +38,7 @@ pub(super) async fn dispatch(
 ) -> Result<Ended, Error> {
     match command {
         Command::Run(options) => run(options, events, stop).await,
+        Command::Verify(options) => verify_both(options, events, stop).await,
         Command::Fence(options) => fence_source(options).await,
         Command::Unfence(options) => unfence_source(options).await,
     }
@@ -68,6 +70,35 @@ async fn run(options: &Run, events: &Events, stop: &CancellationToken) -> Result
             ..Ended::default()
         },
     })
+}
+
+async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
+    let connections = connections::of(&options.endpoints)?;
+    let (source, target) = (
+        connections.endpoint(Side::Source, "pgmove verify"),
+        connections.endpoint(Side::Target, "pgmove verify"),
+    );
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let asked = verify::Options {
+        method: match (options.counts, options.reread) {
+            (true, _) => Method::Counts,
+            (_, true) => Method::Reread,
+            _ => Method::Digests,
+        },
+        jobs: options.jobs.unwrap_or_else(|| u16::try_from(cores.clamp(2, 8)).unwrap_or(8)),
+        owner: options.choices.owner.clone(),
+        named_rows: options.show_rows,
+        stall: connections.stall,
+        events: events.clone(),
+        stop: stop.clone(),
+    };
+    let comparison =
+        Box::pin(verify::verify(&source, &target, &asked)).await.map_err(|error| match error {
+            VerifyError::Interrupted => Error::new(Exit::Interrupted, error),
+            error => Error::new(Exit::Refused, error),
+        })?;
+    let scope = Scope { as_of: Some(jiff::Timestamp::now()), ..Scope::default() };
+    Ok(Ended { exit: comparison.verdict().exit(), comparison: Some(comparison), scope, ..Ended::default() })
 }
 
 fn run_settings(options: &Run) -> Result<RunSettings, Error> {

@@ -81,10 +81,6 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
         .iter()
         .filter(|entry| entry.class == EntryClass::MATERIALIZED_VIEW)
         .filter_map(Entry::relation)
-        .filter_map(|name| {
-            source.materialized_views.iter().find(|view| view.name == name && view.is_populated)
-        })
-        .map(|view| TablePlan::of_view(view, &source.types, &same_version))
         .filter_map(|name| populated.iter().find(|view| view.name == name).cloned())
         .collect();
     let encoding = source.database.encoding.as_str();

@@ -255,8 +255,6 @@ pub(super) fn plan() -> Plan {
         index_memory: 1 << 30,
         roles: Roles {
             owners: Owners::Keep,
-            existing: std::collections::BTreeSet::new(),
-            assignable: std::collections::BTreeSet::new(),
             existing: BTreeSet::new(),
             assignable: BTreeSet::new(),
             may_impersonate: false,

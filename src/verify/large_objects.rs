@@ -44,8 +44,8 @@ pub async fn compare(
 ) -> Result<(), VerifyError> {
     let outcome = match findings(sessions, owner, roles).await {
         Ok(findings) => findings.outcome(limit),
-        Err(SessionError::Statement { side, source, .. }) if source.code().is_some() => {
-            Outcome::not_compared(format!("could not be read on the {side}: {}", describe(&source)))
+        Err(SessionError::Statement { side, error, .. }) if error.code().is_some() => {
+            Outcome::not_compared(format!("could not be read on the {side}: {}", describe(&error)))
         }
         Err(error) => return Err(error.into()),
     };

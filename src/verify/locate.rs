@@ -61,7 +61,8 @@ async fn on_both(
 
 /// The columns of the primary key, if the table has one and all of it is compared.
 fn key(table: &TablePlan) -> Option<Vec<&ColumnPlan>> {
-    let column = |name: &String| table.columns.iter().chain(&table.generated).find(|column| column.name == *name);
+    let column =
+        |name: &String| table.columns.iter().chain(&table.generated).find(|column| column.name == *name);
     let columns: Option<Vec<&ColumnPlan>> = table.key.iter().map(column).collect();
     columns.filter(|columns| !columns.is_empty())
 }
@@ -122,7 +123,8 @@ fn differing(ours: &BTreeMap<i32, Digest>, theirs: &BTreeMap<i32, Digest>) -> Ve
     let mut chosen = Vec::new();
     let mut rows = 0;
     for bucket in ours.keys().chain(theirs.keys().filter(|bucket| !ours.contains_key(bucket))) {
-        let (our, their) = (ours.get(bucket).copied().unwrap_or_default(), theirs.get(bucket).copied().unwrap_or_default());
+        let (our, their) =
+            (ours.get(bucket).copied().unwrap_or_default(), theirs.get(bucket).copied().unwrap_or_default());
         if our == their {
             continue;
         }
@@ -162,13 +164,17 @@ fn names(ours: &BTreeMap<KeyHash, Listed>, theirs: &BTreeMap<KeyHash, Listed>, l
         (Some(our), None) => Some((&our.label, "only on the source".to_owned())),
         (None, Some(their)) => Some((&their.label, "only on the target".to_owned())),
         (Some(our), Some(their)) if our.digest.rows != their.digest.rows => {
-            let what = format!("{} times on the source, {} on the target", our.digest.rows, their.digest.rows);
+            let what =
+                format!("{} times on the source, {} on the target", our.digest.rows, their.digest.rows);
             Some((&our.label, what))
         }
-        (Some(our), Some(their)) => (our.digest != their.digest).then(|| (&our.label, "different".to_owned())),
+        (Some(our), Some(their)) => {
+            (our.digest != their.digest).then(|| (&our.label, "different".to_owned()))
+        }
         (None, None) => None,
     };
-    let mut found: Vec<_> = keys.filter(|key| end.is_none_or(|end| key <= &end)).filter_map(finding).collect();
+    let mut found: Vec<_> =
+        keys.filter(|key| end.is_none_or(|end| key <= &end)).filter_map(finding).collect();
     // Shorter first: most keys are numbers.
     found.sort_by_key(|(label, _)| (label.len(), *label));
     found.into_iter().take(limit).map(|(label, what)| format!("{what}: {label}")).collect()
@@ -197,7 +203,10 @@ mod tests {
         let listed = |rows: &[(&str, u64, u64)]| -> BTreeMap<KeyHash, Listed> {
             rows.iter()
                 .map(|(key, rows, sum)| {
-                    ((*key).to_owned(), Listed { digest: digest(*rows, *sum), label: format!("(id)=({key})") })
+                    (
+                        (*key).to_owned(),
+                        Listed { digest: digest(*rows, *sum), label: format!("(id)=({key})") },
+                    )
                 })
                 .collect()
         };

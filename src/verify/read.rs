@@ -131,6 +131,7 @@ impl Worker for Lane {
             stage,
             lane,
             item: item.clone(),
+            table: Some(self.table(part).name.to_string()),
             bytes: Some(self.table(part).bytes),
         });
         let mut attempt = 1;
@@ -265,7 +266,7 @@ fn of_side(side: Side, error: RelayError) -> RelayError {
 /// page), which says nothing about the others.
 fn refusal(error: &LaneError) -> Option<String> {
     let source: &tokio_postgres::Error = match error {
-        LaneError::Session { source: SessionError::Statement { source, .. }, .. } => source,
+        LaneError::Session { source: SessionError::Statement { error, .. }, .. } => error,
         LaneError::Stream {
             source: StreamError(RelayError::Source(source) | RelayError::Target(source)),
             ..

@@ -132,8 +132,14 @@ async fn compare_rows(
     }
     let roles = theirs.roles.iter().map(|role| role.name.clone()).collect();
     let [source, target] = &sessions;
-    large_objects::compare([source, target], options.owner.as_deref(), &roles, options.named_rows, comparison)
-        .await?;
+    large_objects::compare(
+        [source, target],
+        options.owner.as_deref(),
+        &roles,
+        options.named_rows,
+        comparison,
+    )
+    .await?;
     for session in sessions {
         session.close().await;
     }

@@ -54,7 +54,9 @@ pub async fn compare(
     let session = Session::open(target, Access::Read, &search_path(catalog)).await?;
     for index in indexes {
         let outcome = match searched(index) {
-            None => Outcome::not_compared(format!("{} is not an index that pgmove can ask", index.definition)),
+            None => {
+                Outcome::not_compared(format!("{} is not an index that pgmove can ask", index.definition))
+            }
             Some(searched) => ask(&session, &searched, comparison).await?,
         };
         comparison.push(format!("index {}", index.name), Aspect::VectorSearch, outcome);
@@ -128,14 +130,18 @@ fn lists(options: &[String]) -> Vec<u64> {
 }
 
 /// Uses the index. What the server says against it is a difference: queries of the application would fail too.
-async fn ask(session: &Session, index: &Searched, comparison: &mut Comparison) -> Result<Outcome, VerifyError> {
+async fn ask(
+    session: &Session,
+    index: &Searched,
+    comparison: &mut Comparison,
+) -> Result<Outcome, VerifyError> {
     let result = measure(session, index).await;
     // Whatever it was, the next index begins anew.
     session.run("ROLLBACK", "end the queries").await?;
     let result = match result {
         Ok(result) => result,
-        Err(SessionError::Statement { source, .. }) if source.code().is_some() => {
-            return Ok(Outcome::different(format!("a nearest-neighbour query fails: {}", describe(&source))));
+        Err(SessionError::Statement { error, .. }) if error.code().is_some() => {
+            return Ok(Outcome::different(format!("a nearest-neighbour query fails: {}", describe(&error))));
         }
         Err(error) => return Err(error.into()),
     };
@@ -196,11 +202,7 @@ async fn measure(session: &Session, index: &Searched) -> Result<VectorSearchResu
     })
 }
 
-async fn query(
-    session: &Session,
-    text: &str,
-    what: impl Fn() -> String,
-) -> Result<Vec<Row>, SessionError> {
+async fn query(session: &Session, text: &str, what: impl Fn() -> String) -> Result<Vec<Row>, SessionError> {
     session.client.query(text, &[]).await.map_err(|error| session.failed(what(), error))
 }
 
@@ -224,7 +226,8 @@ impl Searched {
         let Searched { expression, operator, .. } = self;
         let table = self.table.sql();
         // The index holds no NULL, so that rows without a vector are no neighbours.
-        let distance = format!("{expression} {operator} (SELECT {expression} FROM ONLY {table} WHERE ctid = '{row}')");
+        let distance =
+            format!("{expression} {operator} (SELECT {expression} FROM ONLY {table} WHERE ctid = '{row}')");
         format!(
             "SELECT ({distance})::float8 FROM ONLY {table} WHERE {expression} IS NOT NULL{} \
              ORDER BY {distance} LIMIT {NEIGHBOURS}",
@@ -235,7 +238,9 @@ impl Searched {
 
 /// Distances, in the order in which they came. A row without one (the cosine of a zero vector is NaN) is far.
 fn distances(rows: &[Row]) -> Vec<f64> {
-    rows.iter().map(|row| row.get::<_, Option<f64>>(0).filter(|it| !it.is_nan()).unwrap_or(f64::INFINITY)).collect()
+    rows.iter()
+        .map(|row| row.get::<_, Option<f64>>(0).filter(|it| !it.is_nan()).unwrap_or(f64::INFINITY))
+        .collect()
 }
 
 /// The part of the exact neighbours that were found: those not farther than the farthest exact one.

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use pgmove::{
+    catalog::Catalog,
     error::{Exit, Side},
     event::Events,
-    pg::{ConnInfo, Defaults, Endpoint},
-    catalog::Catalog,
     pg::{Access, Session},
+    pg::{ConnInfo, Defaults, Endpoint},
     plan::{Chunk, make},
     transfer::relay,
     verify::{Comparison, Method, Options, Outcome, Verdict, hash, verify},
@@ -94,7 +94,9 @@ const CHANGES: &[(&str, &[&str])] = &[
     (
         // Twice the same values, in other rows.
         "UPDATE asset SET taken = CASE id WHEN 7 THEN timestamptz '2024-01-01 00:08:00+00' ELSE timestamptz '2024-01-01 00:07:00+00' END WHERE id IN (7, 8)",
-        &["public.asset: 1000 rows on both sides, but not the same: different: (id)=(7), different: (id)=(8)"],
+        &[
+            "public.asset: 1000 rows on both sides, but not the same: different: (id)=(7), different: (id)=(8)",
+        ],
     ),
     (
         "UPDATE asset SET note = NULL WHERE id = 3",
@@ -109,39 +111,85 @@ const CHANGES: &[(&str, &[&str])] = &[
     ),
     (
         "INSERT INTO log VALUES (7, 'message 7')",
-        &["public.log: 100 rows on the source, 101 on the target: 2 times on the source, 3 on the target: row at (0,57)"],
+        &[
+            "public.log: 100 rows on the source, 101 on the target: 2 times on the source, 3 on the target: row at (0,57)",
+        ],
     ),
     (
         "DELETE FROM log WHERE ctid = '(0,100)'; INSERT INTO log VALUES (1, 'message 1')",
-        &["public.log: 100 rows on both sides, but not the same: 2 times on the source, 3 on the target: row at (0,1), \
-           2 times on the source, 1 on the target: row at (0,100)"],
+        &[
+            "public.log: 100 rows on both sides, but not the same: 2 times on the source, 3 on the target: row at (0,1), \
+           2 times on the source, 1 on the target: row at (0,100)",
+        ],
     ),
     (
         "DELETE FROM \"Tag\" WHERE \"tagName\" = 'tag \"5\"'",
-        &["public.\"Tag\": 100 rows on the source, 99 on the target: only on the source: (owner, tagName)=(o'5, tag \"5\")"],
+        &[
+            "public.\"Tag\": 100 rows on the source, 99 on the target: only on the source: (owner, tagName)=(o'5, tag \"5\")",
+        ],
     ),
-    ("INSERT INTO nothing DEFAULT VALUES", &["public.nothing: 3 rows on the source, 4 on the target: 3 times on the source, 4 on the target: row at (0,1)"]),
-    ("SELECT nextval('counter')", &["sequence public.counter: last value 42 (given out) on the source, last value 43 (given out) on the target"]),
-    ("SELECT setval('counter', 42, false)", &["sequence public.counter: last value 42 (given out) on the source, last value 42 (not given out yet) on the target"]),
-    ("SELECT nextval('untouched')", &["sequence public.untouched: last value 1 (not given out yet) on the source, last value 1 (given out) on the target"]),
+    (
+        "INSERT INTO nothing DEFAULT VALUES",
+        &[
+            "public.nothing: 3 rows on the source, 4 on the target: 3 times on the source, 4 on the target: row at (0,1)",
+        ],
+    ),
+    (
+        "SELECT nextval('counter')",
+        &[
+            "sequence public.counter: last value 42 (given out) on the source, last value 43 (given out) on the target",
+        ],
+    ),
+    (
+        "SELECT setval('counter', 42, false)",
+        &[
+            "sequence public.counter: last value 42 (given out) on the source, last value 42 (not given out yet) on the target",
+        ],
+    ),
+    (
+        "SELECT nextval('untouched')",
+        &[
+            "sequence public.untouched: last value 1 (not given out yet) on the source, last value 1 (given out) on the target",
+        ],
+    ),
     ("DROP SEQUENCE untouched", &["sequence public.untouched: the sequence is only on the source"]),
     ("DROP INDEX asset_name", &["index public.asset_name: missing on the target (on public.asset)"]),
-    ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'asset_name'::regclass", &["index public.asset_name: not valid on the target: queries do not use it"]),
-    ("UPDATE pg_index SET indisready = false WHERE indexrelid = 'asset_name'::regclass", &["index public.asset_name: not ready on the target: writes do not maintain it"]),
-    ("ALTER TABLE asset DROP CONSTRAINT size_is_positive", &["constraint size_is_positive on public.asset: missing on the target"]),
+    (
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'asset_name'::regclass",
+        &["index public.asset_name: not valid on the target: queries do not use it"],
+    ),
+    (
+        "UPDATE pg_index SET indisready = false WHERE indexrelid = 'asset_name'::regclass",
+        &["index public.asset_name: not ready on the target: writes do not maintain it"],
+    ),
+    (
+        "ALTER TABLE asset DROP CONSTRAINT size_is_positive",
+        &["constraint size_is_positive on public.asset: missing on the target"],
+    ),
     (
         "ALTER TABLE child DROP CONSTRAINT child_asset; ALTER TABLE child ADD CONSTRAINT child_asset FOREIGN KEY (asset) REFERENCES asset NOT VALID",
-        &["constraint child_asset on public.child: all rows are checked on the source, not checked on the target"],
+        &[
+            "constraint child_asset on public.child: all rows are checked on the source, not checked on the target",
+        ],
     ),
-    ("DROP TABLE \"Tag\"", &[
-        "public.\"Tag\": the table is only on the source",
-        "index public.\"Tag_pkey\": missing on the target (on public.\"Tag\")",
-        "constraint \"Tag_pkey\" on public.\"Tag\": missing on the target",
-    ]),
+    (
+        "DROP TABLE \"Tag\"",
+        &[
+            "public.\"Tag\": the table is only on the source",
+            "index public.\"Tag_pkey\": missing on the target (on public.\"Tag\")",
+            "constraint \"Tag_pkey\" on public.\"Tag\": missing on the target",
+        ],
+    ),
     ("CREATE TABLE more (id integer)", &["public.more: the table is only on the target"]),
     ("ALTER TABLE log ADD COLUMN more integer", &["public.log: column more is only on the target"]),
-    ("ALTER TABLE log RENAME COLUMN at TO \"when\"", &["public.log: column at is only on the source; column when is only on the target"]),
-    ("SET lc_messages = 'C'; UPDATE asset SET name = 'Asset 9' WHERE id = 9", &["public.asset: 1000 rows on both sides, but not the same: different: (id)=(9)"]),
+    (
+        "ALTER TABLE log RENAME COLUMN at TO \"when\"",
+        &["public.log: column at is only on the source; column when is only on the target"],
+    ),
+    (
+        "SET lc_messages = 'C'; UPDATE asset SET name = 'Asset 9' WHERE id = 9",
+        &["public.asset: 1000 rows on both sides, but not the same: different: (id)=(9)"],
+    ),
     ("REFRESH MATERIALIZED VIEW empty", &["public.empty: it holds rows on the target only; refresh it"]),
     (
         "ALTER TABLE asset DISABLE TRIGGER USER; UPDATE asset SET size = 5000 WHERE id = 1; REFRESH MATERIALIZED VIEW summary",
@@ -150,20 +198,48 @@ const CHANGES: &[(&str, &[&str])] = &[
             "public.summary: recomputed differently: 1 rows on both sides, but not the same: only on the source: row at (0,1), only on the target: row at (0,1)",
         ],
     ),
-    ("SELECT lo_put(70002, 2999999, 'x')", &["large objects: 2 on the source, 2 on the target; 1 differ: 70002: other contents"]),
-    ("SELECT lo_unlink(70001)", &["large objects: 2 on the source, 1 on the target; 1 differ: 70001: only on the source"]),
-    ("COMMENT ON LARGE OBJECT 70001 IS 'another'", &["large objects: 2 on the source, 2 on the target; 1 differ: 70001: another comment"]),
-    ("GRANT SELECT ON LARGE OBJECT 70001 TO PUBLIC", &["large objects: 2 on the source, 2 on the target; 1 differ: 70001: r of everyone is only on the target"]),
-    ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem TO %L', current_database(), '5MB'); END $$", &["setting work_mem: only on the target"]),
-    ("DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(), 'new'); END $$", &["comment on the database: the comments differ"]),
-    ("DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$", &["rights on the database: c of everyone is missing on the target"]),
+    (
+        "SELECT lo_put(70002, 2999999, 'x')",
+        &["large objects: 2 on the source, 2 on the target; 1 differ: 70002: other contents"],
+    ),
+    (
+        "SELECT lo_unlink(70001)",
+        &["large objects: 2 on the source, 1 on the target; 1 differ: 70001: only on the source"],
+    ),
+    (
+        "COMMENT ON LARGE OBJECT 70001 IS 'another'",
+        &["large objects: 2 on the source, 2 on the target; 1 differ: 70001: another comment"],
+    ),
+    (
+        "GRANT SELECT ON LARGE OBJECT 70001 TO PUBLIC",
+        &[
+            "large objects: 2 on the source, 2 on the target; 1 differ: 70001: r of everyone is only on the target",
+        ],
+    ),
+    (
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem TO %L', current_database(), '5MB'); END $$",
+        &["setting work_mem: only on the target"],
+    ),
+    (
+        "DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(), 'new'); END $$",
+        &["comment on the database: the comments differ"],
+    ),
+    (
+        "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
+        &["rights on the database: c of everyone is missing on the target"],
+    ),
     (
         "SELECT lo_create(70003)",
-        &["large objects: not compared: could not be read on the target: permission denied for large object 70003 (SQLSTATE 42501)"],
+        &[
+            "large objects: not compared: could not be read on the target: permission denied for large object 70003 (SQLSTATE 42501)",
+        ],
     ),
-    ("ALTER TABLE log OWNER TO postgres", &[
-        "public.log: not compared: could not be read on the target: permission denied for table log (SQLSTATE 42501)",
-    ]),
+    (
+        "ALTER TABLE log OWNER TO postgres",
+        &[
+            "public.log: not compared: could not be read on the target: permission denied for table log (SQLSTATE 42501)",
+        ],
+    ),
     ("CREATE EXTENSION hstore", &["extension hstore: as planned: only on the target, which may offer more"]),
 ];
 
@@ -198,7 +274,7 @@ async fn the_server_hashes_rows_as_pgmove_does() {
     ] {
         let database = Server::shared(major).database_with(options);
         database.psql(include_str!("../fixtures/verify/every_type.sql"));
-        if database.server.install.offers("hstore") {
+        if database.server.offers("hstore") {
             database.admin_psql("CREATE EXTENSION hstore; ALTER TABLE every_type ADD h hstore DEFAULT 'a=>1', ADD hs hstore[] DEFAULT '{a=>1}'");
         }
         let endpoint = Endpoint { copy_encoding, ..endpoint(Side::Target, &database.uri()) };
@@ -209,9 +285,10 @@ async fn the_server_hashes_rows_as_pgmove_does() {
         assert!(tables.iter().any(|table| table.text_reason().is_some()), "some types are hashed as text");
         for table in &tables {
             let rows = session.copy_out(&table.copy_hashed(Chunk::WHOLE)).await.expect("rows");
-            let here = relay::read(rows, table.columns.len(), &table.masked(), Duration::from_secs(9), |_, _| ())
-                .await
-                .expect("proper rows");
+            let here =
+                relay::read(rows, table.columns.len(), &table.masked(), Duration::from_secs(9), |_, _| ())
+                    .await
+                    .expect("proper rows");
             session.copy_ended().await.expect("the session goes on");
             let there = hash::digest(&session, table, Chunk::WHOLE).await.expect("a digest");
             assert_eq!(here, there, "{} on {major}", table.name);
