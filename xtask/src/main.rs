@@ -1,9 +1,11 @@
-//! The project's own commands: `cargo xtask servers | images | test`.
+//! The project's own commands: `cargo xtask servers | images | demo | test`.
 //!
 //! They need Debian 12 on x86-64, Rust, Python and the network to package registries. What else they use (PostgreSQL,
 //! pip, npm, a container engine) is installed by apt-get where it is missing and root runs them, else named.
 
+mod cluster;
 mod debian;
+mod demo;
 mod engine;
 mod extensions;
 mod images;
@@ -14,6 +16,8 @@ mod process;
 mod servers;
 mod test;
 mod wheel;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -31,19 +35,22 @@ enum Command {
     Servers,
     /// Builds the container images of tests/images, with an engine started where none runs.
     Images,
+    /// Moves a sample photo library from a legacy server to a new one, both started for it.
+    Demo(demo::Arguments),
     /// Gets the servers, checks format and lints, and runs every test.
     Test(test::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Servers => {
             for install in servers::provide()? {
                 println!("{install}");
             }
-            Ok(())
         }
-        Command::Images => images::build(),
-        Command::Test(arguments) => test::run(&arguments),
+        Command::Images => images::build()?,
+        Command::Demo(arguments) => return demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
