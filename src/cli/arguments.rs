@@ -107,10 +107,6 @@ pub(crate) struct Endpoints {
 #[expect(clippy::struct_excessive_bools, reason = "each is one independent option")]
 #[expect(clippy::struct_field_names, reason = "the option is called --dry-run")]
 pub(crate) struct Run {
-    #[command(flatten)]
-    pub(crate) endpoints: Endpoints,
-    #[command(flatten)]
-    pub(crate) choices: Choices,
     /// Do all the reading, print what would be done, and write nothing on either side
     #[arg(long, conflicts_with_all = ["resume", "fence"])]
     pub(crate) dry_run: bool,
@@ -141,6 +137,10 @@ pub(crate) struct Run {
     /// Leave pgmove's ledger (schema pgmove) in the target
     #[arg(long)]
     pub(crate) keep_ledger: bool,
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
 }
 
 /// What is rewritten on the way; `run` and `verify` must agree on it.
@@ -170,10 +170,6 @@ pub(crate) enum VectorIndex {
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    #[command(flatten)]
-    pub(crate) endpoints: Endpoints,
-    #[command(flatten)]
-    pub(crate) choices: Choices,
     /// How many tables are compared at once
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
     pub(crate) jobs: Option<u16>,
@@ -186,6 +182,10 @@ pub(crate) struct Verify {
     /// How many differing rows of a table are named
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) show_rows: usize,
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
 }
 
 #[derive(Debug, Args)]

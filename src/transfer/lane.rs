@@ -302,7 +302,11 @@ impl Lane {
                 Session::open(&self.shared.target, Access::Write, search_path).await.map_err(error)?;
             // A crash that loses the last commits loses their ledger rows with them; the last commit of the
             // run is synchronous and makes all before it durable.
-            session.run("SET synchronous_commit TO off", "set synchronous_commit").await.map_err(error)?;
+            let set = format!(
+                "SET synchronous_commit TO off; SET lock_timeout TO {}",
+                self.shared.stall.as_millis()
+            );
+            session.run(&set, "set synchronous_commit and lock_timeout").await.map_err(error)?;
             self.target = Some(session);
         }
         Ok(self.target.as_ref().expect("it was just opened"))

@@ -134,9 +134,10 @@ pub async fn relay(
     tee.take(&bytes).await?;
     progress(state.count() - reported, bytes.len() as u64);
     feed(&mut target, bytes, stall).await?;
-    // Finishing waits for triggers-free but possibly long work on the server (a large last buffer, WAL): the
-    // server's own progress is not visible here, so the deadline is on the connection's keepalive.
-    let loaded = target.finish().await.map_err(RelayError::Target)?;
+    let loaded = match tokio::time::timeout(stall, target.finish()).await {
+        Ok(loaded) => loaded.map_err(RelayError::Target)?,
+        Err(_) => return Err(RelayError::TargetStalled(stall)),
+    };
     let digest = state.digest();
     if loaded == digest.rows { Ok(digest) } else { Err(RelayError::Count { sent: digest.rows, loaded }) }
 }
