@@ -154,6 +154,12 @@ pub async fn run(
 
 impl Context<'_> {
     async fn run(&self, directory: Option<&mut RunDirectory>) -> Result<Outcome, Error> {
+        let mut directory = directory;
+        if let Some(directory) = &mut directory
+            && let Some(verdict) = resume::standing_verdict(directory.records())
+        {
+            return self.leave(directory, verdict).await;
+        }
         let begun = Instant::now();
         self.events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
         let checked = self.check().await?;
@@ -169,9 +175,6 @@ impl Context<'_> {
         self.announce(directory)?;
         for finding in &warnings {
             self.events.warn(format!("{}; {}", finding.title, finding.remedy));
-        }
-        if let Some(verdict) = resume::standing_verdict(directory.records()) {
-            return self.leave(directory, verdict).await;
         }
         if self.settings.fence {
             self.fence(directory).await?;
@@ -232,14 +235,19 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// A run of which only the clearing up is missing.
+    /// A run of which at most the clearing up is missing.
     async fn leave(
         &self,
         directory: &mut RunDirectory,
         (verdict, exit): (String, u8),
     ) -> Result<Outcome, Error> {
-        let holder = self.claim(directory).await?;
-        self.clear(directory, holder).await?;
+        let failed = |error| Error::new(Exit::Resumable, error);
+        let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
+        let owner = ledger::owner(&session.client).await;
+        let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;
+        if owner.as_ref() == Some(&self.run) {
+            self.clear(directory, session).await?;
+        }
         Ok(Outcome::Cleared { verdict, exit: resume::exit_of(exit) })
     }
 
@@ -248,13 +256,15 @@ impl Context<'_> {
         let failed = |error| Error::new(Exit::Resumable, error);
         let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
         prepare::lock(&session, &self.run).await?;
-        let database = self.target.conninfo.database().to_owned();
-        fence::mark(&session, &database, directory)
+        // Mark and ledger come together, and go together: neither is ever found alone.
+        session.run("BEGIN", "begin").await.map_err(failed)?;
+        fence::mark(&session, self.target.conninfo.database(), directory)
             .await
             .map_err(|error| Error::new(Exit::Resumable, error))?;
         ledger::create(&session.client, &self.run)
             .await
             .map_err(|error| failed(session.failed("create the ledger", error)))?;
+        session.run("COMMIT", "commit the ledger").await.map_err(failed)?;
         Ok(session)
     }
 
@@ -266,14 +276,17 @@ impl Context<'_> {
 
     /// Takes everything of pgmove out of the target.
     async fn clear(&self, directory: &mut RunDirectory, session: Session) -> Result<(), Error> {
+        let failed = |error| Error::new(Exit::Resumable, error);
+        session.run("BEGIN", "begin").await.map_err(failed)?;
         if !self.settings.keep_ledger {
             ledger::drop(&session.client)
                 .await
-                .map_err(|error| Error::new(Exit::Resumable, session.failed("remove the ledger", error)))?;
+                .map_err(|error| failed(session.failed("remove the ledger", error)))?;
         }
         fence::unmark(&session, self.target.conninfo.database(), directory)
             .await
             .map_err(|error| Error::new(Exit::Resumable, error))?;
+        session.run("COMMIT", "take the mark away").await.map_err(failed)?;
         append(directory, Record::Finished)?;
         session.close().await;
         Ok(())
