@@ -1,6 +1,7 @@
 //! Tests on real PostgreSQL servers; `cargo xtask servers` gets these, `cargo xtask test` runs everything.
 
 mod connect;
+mod moves;
 mod servers;
 mod support;
 mod verify;

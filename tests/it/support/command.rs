@@ -11,10 +11,15 @@ use super::Install;
 
 /// The built `pgmove`, which finds the newest `pg_dump` first and nothing of the caller's `PG...` variables.
 pub(crate) fn pgmove() -> assert_cmd::Command {
+    assert_cmd::Command::from_std(pgmove_process())
+}
+
+/// The same, to be started and left alone for a while.
+pub(super) fn pgmove_process() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgmove"));
     clear_postgres(&mut command);
     command.env("PATH", client_path());
-    assert_cmd::Command::from_std(command)
+    command
 }
 
 /// Runs SQL in the database of `uri` and returns what it printed: a line a row, fields parted by `|`.

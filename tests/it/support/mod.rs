@@ -8,15 +8,21 @@ mod command;
 mod container;
 mod database;
 mod install;
+mod library;
 mod local;
+mod moving;
 mod server;
+mod state;
 
 use std::{env, sync::Arc};
 
 pub(crate) use command::{pgmove, psql};
 pub(crate) use database::Database;
 pub(crate) use install::Install;
+pub(crate) use library::{Library, SMALL, Vectors};
+pub(crate) use moving::{Ended, Move, Running, wait_until};
 pub(crate) use server::{Server, Variant};
+pub(crate) use state::{State, leftovers, state, untouched};
 
 /// A source and the newer server it is moved to.
 pub(crate) struct Pair {

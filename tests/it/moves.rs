@@ -1,0 +1,79 @@
+//! Whole moves on real servers: everything arrives, nothing of pgmove stays, and the source is only read.
+
+use std::sync::Arc;
+
+use crate::support::{Move, SMALL, Server, State, Variant, Vectors, leftovers, smoke_pair, state, untouched};
+
+/// A source that nothing but the test writes to: no other test, no autovacuum.
+fn quiet(major: u32) -> Arc<Server> {
+    Server::start(major, &Variant { settings: "autovacuum = off".into(), ..Variant::default() })
+}
+
+/// What a legacy vector extension and its indexes become is another server's object of the same name.
+fn comparable(state: State) -> State {
+    state.without(&["comment on extension"])
+}
+
+fn library_moves(source: u32, target: u32) {
+    let source_server = quiet(source);
+    let source = SMALL.fill(&source_server, Vectors::of(&source_server));
+    let target = Server::shared(target).database();
+    let before = untouched(&source);
+    let run = Move::new(&source, &target);
+    run.run(&[]).assert(0, &[]);
+    assert_eq!(untouched(&source), before);
+    assert_eq!(leftovers(&target), "");
+    comparable(state(&target)).assert_equal(&comparable(state(&source)));
+    assert!(run.journal().iter().any(|record| record["record"] == "finished"));
+}
+
+#[test]
+fn the_library_moves_from_14_to_16() {
+    library_moves(14, 16);
+}
+
+#[test]
+fn the_library_moves_from_15_to_17() {
+    library_moves(15, 17);
+}
+
+#[test]
+fn the_library_moves_from_16_to_18() {
+    library_moves(16, 18);
+}
+
+#[test]
+fn a_dry_run_writes_nothing_on_either_side() {
+    let (source_server, target_server) = (quiet(15), quiet(17));
+    let source = SMALL.fill(&source_server, Vectors::of(&source_server));
+    let target = target_server.database();
+    let before = (untouched(&source), untouched(&target));
+    let run = Move::new(&source, &target);
+    run.run(&["--dry-run", "--digests"]).assert(0, &["public.asset"]);
+    assert!((untouched(&source), untouched(&target)) == before, "a dry run has written");
+    assert!(!run.run_dir().exists());
+}
+
+#[test]
+fn the_oldest_source_moves_to_the_newest_target() {
+    let pair = smoke_pair();
+    let (source, target) = (pair.source.database(), pair.target.database());
+    source.psql(
+        "CREATE TABLE album (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, shared boolean);
+         CREATE TABLE photo (id bigserial PRIMARY KEY, album integer REFERENCES album, taken timestamptz,
+                             bytes bigint, megabytes numeric GENERATED ALWAYS AS (bytes / 1e6) STORED, embedding real[]);
+         CREATE UNLOGGED TABLE thumbnail (photo bigint, body bytea);
+         CREATE INDEX ON photo (taken DESC);
+         CREATE VIEW recent AS SELECT id, taken FROM photo WHERE taken > '2020-01-01';
+         INSERT INTO album (name, shared) SELECT 'album ' || n, NULLIF(n % 3, 0) = 1 FROM generate_series(1, 100) AS n;
+         INSERT INTO photo (album, taken, bytes, embedding)
+         SELECT n % 100 + 1, '2019-01-01'::timestamptz + n * interval '1 hour', n * 1000, ARRAY[n, 1.0 / n, 0]
+         FROM generate_series(1, 20000) AS n;
+         INSERT INTO thumbnail SELECT n, decode(md5(n::text), 'hex') FROM generate_series(1, 1000) AS n;
+         SELECT lo_from_bytea(0, 'photo')",
+    );
+    // The server is shared with other tests, which write.
+    Move::new(&source, &target).with("--accept-writes").run(&[]).assert(0, &[]);
+    assert_eq!(leftovers(&target), "");
+    state(&target).assert_equal(&state(&source));
+}
