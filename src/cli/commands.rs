@@ -1,5 +1,6 @@
 //! Each command: its settings from its arguments, and what it came to.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::report::Scope;
 use crate::run;
 use crate::settings::RunSettings;
 use crate::verify::read::Method;
+use crate::verify::subjects::Reading;
 use crate::verify::{self, Comparison, VerifyError};
 
 /// How a command ended without an error.
@@ -79,24 +81,35 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
         connections.endpoint(Side::Target, "pgmove verify"),
     );
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let choices = connections::choices(&options.choices);
+    let scratch = std::env::temp_dir().join(format!("pgmove-verify-{}", std::process::id()));
+    let is_made = std::fs::DirBuilder::new().mode(0o700).create(&scratch).is_ok();
     let asked = verify::Options {
-        method: match (options.counts, options.reread) {
-            (true, _) => Method::Counts,
-            (_, true) => Method::Reread,
-            _ => Method::Digests,
+        reading: Reading {
+            method: match (options.counts, options.reread) {
+                (true, _) => Method::Counts,
+                (_, true) => Method::Reread,
+                _ => Method::Digests,
+            },
+            jobs: options.jobs.unwrap_or_else(|| u16::try_from(cores.clamp(2, 8)).unwrap_or(8)),
+            named_rows: options.show_rows,
+            stall: connections.stall,
+            events: events.clone(),
+            stop: stop.clone(),
         },
-        jobs: options.jobs.unwrap_or_else(|| u16::try_from(cores.clamp(2, 8)).unwrap_or(8)),
-        owner: options.choices.owner.clone(),
-        named_rows: options.show_rows,
-        stall: connections.stall,
-        events: events.clone(),
-        stop: stop.clone(),
+        owner: choices.owner,
+        vector_index: choices.vector_index,
+        clients: is_made.then(|| (connections.client.clone(), scratch.clone())),
     };
-    let comparison =
-        Box::pin(verify::verify(&source, &target, &asked)).await.map_err(|error| match error {
-            VerifyError::Interrupted => Error::new(Exit::Interrupted, error),
-            error => Error::new(Exit::Refused, error),
-        })?;
+    let comparison = Box::pin(verify::verify(&source, &target, &asked)).await;
+    if is_made {
+        // Two dumps of schemas; what stays of them in the system's temporary directory harms nobody.
+        let _ = std::fs::remove_dir_all(&scratch);
+    }
+    let comparison = comparison.map_err(|error| match error {
+        VerifyError::Interrupted => Error::new(Exit::Interrupted, error),
+        error => Error::new(Exit::Refused, error),
+    })?;
     let scope = Scope { as_of: Some(jiff::Timestamp::now()), ..Scope::default() };
     Ok(Ended { exit: comparison.verdict().exit(), comparison: Some(comparison), scope, ..Ended::default() })
 }

@@ -108,7 +108,7 @@ fn names(source: &Catalog, kind: TableKind) -> Vec<QualifiedName> {
 }
 
 /// The source's path without the schema of the legacy vector extension.
-pub(crate) fn search_path(path: &str) -> String {
+fn search_path(path: &str) -> String {
     let kept: Vec<&str> = path
         .split(',')
         .map(str::trim)

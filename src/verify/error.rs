@@ -3,7 +3,7 @@
 
 use crate::catalog::CatalogError;
 use crate::error::{Class, Fault};
-use crate::pg::SessionError;
+use crate::pg::{ConnInfoError, SessionError};
 use crate::schema::DumpError;
 use crate::transfer::lane::LaneError;
 
@@ -22,6 +22,9 @@ pub enum VerifyError {
     /// Rows could not be read, and not for a reason that concerns one table alone.
     #[error(transparent)]
     Read(#[from] LaneError),
+    /// The password cannot be given to `pg_dump`.
+    #[error(transparent)]
+    Password(#[from] ConnInfoError),
     /// A schema could not be read.
     #[error(transparent)]
     Dump(#[from] DumpError),
@@ -35,6 +38,7 @@ impl Fault for VerifyError {
             VerifyError::Catalog(error) => error.class(),
             VerifyError::Read(error) => error.class(),
             VerifyError::Dump(error) => error.class(),
+            VerifyError::Password(error) => error.class(),
         }
     }
 
@@ -45,6 +49,7 @@ impl Fault for VerifyError {
             VerifyError::Catalog(error) => error.is_retryable(),
             VerifyError::Read(error) => error.is_retryable(),
             VerifyError::Dump(error) => error.is_retryable(),
+            VerifyError::Password(error) => error.is_retryable(),
         }
     }
 
@@ -55,6 +60,7 @@ impl Fault for VerifyError {
             VerifyError::Catalog(error) => error.hint(),
             VerifyError::Read(error) => error.hint(),
             VerifyError::Dump(error) => error.hint(),
+            VerifyError::Password(error) => error.hint(),
         }
     }
 }

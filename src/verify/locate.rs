@@ -13,6 +13,7 @@ use crate::pg::{Session, SessionError, quote_identifier, quote_literal};
 use crate::plan::columns::ColumnPlan;
 use crate::plan::{Chunk, TablePlan};
 use crate::transfer::digest::Digest;
+use crate::verify::Snapshot;
 use crate::verify::hash::{self, LANE_SUMS};
 
 /// Rows of a bucket, about: few enough to be listed, many enough that the buckets of a large table are few.
@@ -43,6 +44,21 @@ pub async fn locate(
     let buckets = differing(&buckets(&ours), &buckets(&theirs));
     let [ours, theirs] = on_both(sessions, table, &rows_statement(table, bits, &buckets)).await?;
     Ok(names(&listed(&ours), &listed(&theirs), limit))
+}
+
+/// The same with sessions of its own, in the snapshots of source and target.
+pub async fn in_snapshots(
+    snapshots: &[Snapshot; 2],
+    table: &TablePlan,
+    rows: u64,
+    limit: usize,
+) -> Result<Vec<String>, SessionError> {
+    let sessions = [snapshots[0].session().await?, snapshots[1].session().await?];
+    let named = locate([&sessions[0], &sessions[1]], table, rows, limit).await;
+    for session in sessions {
+        session.close().await;
+    }
+    named
 }
 
 async fn on_both(

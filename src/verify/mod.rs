@@ -11,12 +11,16 @@ pub mod hash;
 pub mod large_objects;
 pub mod locate;
 pub mod read;
+pub mod redefine;
 pub mod rights;
 pub mod rows;
+pub mod schema;
 pub mod sequences;
 pub mod settings;
 pub mod snapshot;
+pub mod source;
 pub mod standalone;
+pub mod subjects;
 pub mod validity;
 pub mod vector_search;
 

@@ -57,6 +57,9 @@ pub struct Request {
 
 /// Reads all tables on both sides: a pair of source and target for each, in the order of the request. The
 /// request comes back with its snapshots.
+///
+/// # Panics
+/// If a lane does: a defect.
 pub async fn read(request: Request) -> Result<(Request, Vec<[Read; 2]>), VerifyError> {
     let found = request.tables.iter().map(|_| [Ok(Digest::default()), Ok(Digest::default())]).collect();
     let shared = Arc::new(Shared { request, found: Mutex::new(found) });
@@ -78,13 +81,18 @@ pub async fn read(request: Request) -> Result<(Request, Vec<[Read; 2]>), VerifyE
     Ok((shared.request, shared.found.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
+/// In how many parts a table is read.
+fn parts(table: &TablePlan, method: Method) -> usize {
+    if method == Method::Counts { 1 } else { table.chunks.len().max(1) }
+}
+
 fn tasks(tables: &[TablePlan], method: Method) -> Vec<Task<Part>> {
     let parts = |(table, planned): (usize, &TablePlan)| {
-        let parts = if method == Method::Counts { 1 } else { planned.chunks.len() };
-        let weight = planned.bytes / parts.max(1) as u64;
+        let parts = parts(planned, method);
+        let weight = planned.bytes / parts as u64;
         [Side::Source, Side::Target].into_iter().flat_map(move |side| {
-            (0..parts).map(move |part| Task {
-                work: Part { table, side, part },
+            (0..parts).map(move |number| Task {
+                work: Part { table, side, number },
                 needs: vec![],
                 weight,
                 locks: vec![],
@@ -100,7 +108,7 @@ fn tasks(tables: &[TablePlan], method: Method) -> Vec<Task<Part>> {
 struct Part {
     table: usize,
     side: Side,
-    part: usize,
+    number: usize,
 }
 
 struct Shared {
@@ -125,14 +133,20 @@ impl Worker for Lane {
     type Error = LaneError;
 
     async fn perform(&mut self, part: Part) -> Result<(), LaneError> {
-        let item = format!("{} ({})", self.table(part).name, part.side);
+        let parts = self.parts(part.table);
+        let table = self.table(part).name.to_string();
+        let item = match parts {
+            1 => format!("{table} ({})", part.side),
+            parts => format!("{table} ({}, part {} of {parts})", part.side, part.number + 1),
+        };
+        let bytes = self.table(part).bytes / parts as u64;
         let (stage, lane, begun) = (Stage::Verify, self.number, Instant::now());
         self.emit(Event::ItemStarted {
             stage,
             lane,
             item: item.clone(),
-            table: Some(self.table(part).name.to_string()),
-            bytes: Some(self.table(part).bytes),
+            table: Some(table),
+            bytes: Some(bytes),
         });
         let mut attempt = 1;
         loop {
@@ -192,15 +206,15 @@ impl Lane {
         }
         let range = match (part.side, planned.chunks.len()) {
             (_, 1) => Chunk::WHOLE,
-            (Side::Source, _) => planned.chunks[part.part],
+            (Side::Source, _) => planned.chunks[part.number],
             (Side::Target, parts) => {
                 let query = include_str!("../../sql/verify/pages.sql");
                 let row = session.client.query_one(query, &[&planned.name.sql()]).await.map_err(refused)?;
                 let pages = u64::try_from(row.get::<_, i64>("pages")).unwrap_or_default();
                 let bound = |index: usize| pages * index as u64 / parts as u64;
                 Chunk {
-                    from: (part.part > 0).then(|| bound(part.part)),
-                    to: (part.part + 1 < parts).then(|| bound(part.part + 1)),
+                    from: (part.number > 0).then(|| bound(part.number)),
+                    to: (part.number + 1 < parts).then(|| bound(part.number + 1)),
                 }
             }
         };
@@ -222,6 +236,10 @@ impl Lane {
             .map_err(stream)?;
         session.copy_ended().await.map_err(refused)?;
         Ok(digest)
+    }
+
+    fn parts(&self, table: usize) -> usize {
+        parts(&self.shared.request.tables[table], self.shared.request.method)
     }
 
     fn table(&self, part: Part) -> &TablePlan {

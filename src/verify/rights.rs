@@ -1,11 +1,11 @@
 //! Privileges of both sides, role by role. Pure.
 //!
-//! The servers give them as texts of `aclitem`: `grantee=privileges/grantor`, where no grantee is everyone, a
-//! letter is a privilege, and a star after it the right to grant it on
-//! (<https://www.postgresql.org/docs/current/ddl-priv.html>). Who granted them is not compared: a move makes
+//! Who granted them is not compared: a move makes
 //! grants as the owner where it may not act for another role.
 
 use std::collections::BTreeSet;
+
+use crate::pg::acl::AclItem;
 
 /// Privileges: (role, letter with its star).
 type Rights = BTreeSet<(String, String)>;
@@ -68,49 +68,20 @@ fn shown(role: &str) -> &str {
 
 fn rights(holder: Holder<'_>, (of_owner, of_everyone): (&str, &str)) -> Rights {
     let Some(acl) = holder.acl else {
-        let default = [(holder.owner, of_owner), ("", of_everyone)];
-        return default.iter().flat_map(|(role, letters)| spread(role, letters)).collect();
+        let letters = |role: &str, letters: &str| -> Vec<(String, String)> {
+            letters.chars().map(|letter| (role.to_owned(), letter.to_string())).collect()
+        };
+        return [letters(holder.owner, of_owner), letters("", of_everyone)].concat().into_iter().collect();
     };
     acl.iter()
-        .flat_map(|item| {
-            let (role, letters) = parse(item);
-            spread(&role, letters)
+        .filter_map(|item| AclItem::parse(item))
+        .flat_map(|AclItem { grantee, privileges }| {
+            let role = grantee.unwrap_or_default();
+            privileges.into_iter().map(move |(letter, may_grant)| {
+                (role.clone(), if may_grant { format!("{letter}*") } else { letter.to_string() })
+            })
         })
         .collect()
-}
-
-fn spread(role: &str, letters: &str) -> Vec<(String, String)> {
-    let mut rights: Vec<(String, String)> = Vec::new();
-    for letter in letters.chars() {
-        match rights.last_mut() {
-            Some((_, right)) if letter == '*' => right.push(letter),
-            _ => rights.push((role.to_owned(), letter.to_string())),
-        }
-    }
-    rights
-}
-
-/// Grantee and letters of an `aclitem`. Names with other than letters, digits and underscores are in double
-/// quotes, and theirs doubled (`putid` in `utils/adt/acl.c`).
-fn parse(item: &str) -> (String, &str) {
-    let mut role = String::new();
-    let mut is_quoted = false;
-    let mut characters = item.char_indices().peekable();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '"' if is_quoted && characters.peek().is_some_and(|(_, next)| *next == '"') => {
-                characters.next();
-                role.push('"');
-            }
-            '"' => is_quoted = !is_quoted,
-            '=' if !is_quoted => {
-                let rest = &item[at + 1..];
-                return (role, rest.split('/').next().unwrap_or(rest));
-            }
-            _ => role.push(character),
-        }
-    }
-    (role, "")
 }
 
 #[cfg(test)]
@@ -127,13 +98,6 @@ mod tests {
             owner,
             &["app", "reader"].map(str::to_owned).into(),
         )
-    }
-
-    #[test]
-    fn aclitems_are_understood() {
-        assert_eq!(parse("=Tc/app"), (String::new(), "Tc"));
-        assert_eq!(parse("\"a=\"\"b\"=r*w/\"x/y\""), ("a=\"b".to_owned(), "r*w"));
-        assert_eq!(spread("a", "r*w"), [("a".into(), "r*".into()), ("a".into(), "w".into())]);
     }
 
     #[test]

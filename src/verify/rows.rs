@@ -110,24 +110,24 @@ mod tests {
         judge(&table, method, &[source, target]).0
     }
 
-    fn digest(rows: u64, sum: u64) -> Read {
-        Ok(Digest { rows, sums: [sum; 4] })
+    fn digest(rows: u64, sum: u64) -> Digest {
+        Digest { rows, sums: [sum; 4] }
     }
 
     #[test]
     fn only_equal_digests_are_equal() {
-        assert_eq!(judged(Method::Digests, digest(2, 1), digest(2, 1)), Outcome::Equal);
+        assert_eq!(judged(Method::Digests, Ok(digest(2, 1)), Ok(digest(2, 1))), Outcome::Equal);
         for other in [digest(3, 1), digest(2, 2)] {
-            assert!(matches!(judged(Method::Reread, digest(2, 1), other), Outcome::Different { .. }));
+            assert!(matches!(judged(Method::Reread, Ok(digest(2, 1)), Ok(other)), Outcome::Different { .. }));
         }
     }
 
     #[test]
     fn counting_and_failing_to_read_prove_nothing() {
         let is_skipped = |outcome| matches!(outcome, Outcome::NotCompared { .. });
-        assert!(is_skipped(judged(Method::Counts, digest(2, 0), digest(2, 0))));
-        assert!(!is_skipped(judged(Method::Counts, digest(2, 0), digest(1, 0))));
-        assert!(is_skipped(judged(Method::Digests, Err("no".into()), digest(2, 0))));
-        assert!(is_skipped(judged(Method::Digests, digest(2, 0), Err("no".into()))));
+        assert!(is_skipped(judged(Method::Counts, Ok(digest(2, 0)), Ok(digest(2, 0)))));
+        assert!(!is_skipped(judged(Method::Counts, Ok(digest(2, 0)), Ok(digest(1, 0)))));
+        assert!(is_skipped(judged(Method::Digests, Err("no".into()), Ok(digest(2, 0)))));
+        assert!(is_skipped(judged(Method::Digests, Ok(digest(2, 0)), Err("no".into()))));
     }
 }

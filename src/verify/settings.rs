@@ -1,14 +1,12 @@
 //! What is kept with the database itself: settings, comment, privileges, encoding and locale. Pure.
 //!
-//! A dump of the schema has none of it. Expected to stay behind: settings of the legacy vector extension, its
-//! schema in `search_path`, `vchordrq.prewarm_dim` (its index is another one now), settings and rights of roles
-//! that the target does not have.
+//! A dump of the schema has none of it. Expected to stay behind: what [`fate`] leaves, and settings and rights of
+//! roles that the target does not have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::{Catalog, Database};
-use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
-use crate::plan::make::search_path;
+use crate::catalog::{Catalog, Database, DatabaseSetting};
+use crate::plan::database::{Fate, fate};
 use crate::verify::rights::{self, Holder};
 use crate::verify::{Aspect, Comparison, Outcome};
 
@@ -63,69 +61,46 @@ fn settings(
     expected: Expected<'_>,
     comparison: &mut Comparison,
 ) {
-    let by_key = |database: &Database| -> BTreeMap<Key, String> {
+    let by_key = |database: &Database| -> BTreeMap<Key, DatabaseSetting> {
         let settings = database.settings.iter();
-        settings
-            .map(|setting| ((setting.role.clone(), setting.name.clone()), setting.value.clone()))
-            .collect()
+        settings.map(|setting| ((setting.role.clone(), setting.name.clone()), setting.clone())).collect()
     };
     let (ours, theirs) = (by_key(source), by_key(target));
     let before = expected.before.map(by_key).unwrap_or_default();
     let keys: BTreeSet<&Key> = ours.keys().chain(theirs.keys()).collect();
     for key in keys {
         let (role, name) = key;
-        let value = ours.get(key).map(String::as_str);
-        let found = theirs.get(key).map(String::as_str);
-        let outcome = if value == found {
-            Outcome::Equal
-        } else if expected.held.contains(&name.as_str()) {
-            Outcome::as_planned("held by pgmove while it works")
-        } else if let Some(role) = role.as_ref().filter(|role| !roles.contains(*role)) {
-            Outcome::as_planned(format!("role {role} is not on the target"))
-        } else if found.is_none() && is_left_behind(name) {
-            Outcome::as_planned("left behind: it belongs to the former vector index")
-        } else if name == "search_path"
-            && value.is_some()
-            && value.map(without_legacy) == found.map(normal_path)
-        {
-            Outcome::as_planned(format!(
-                "schema {LEGACY_VECTOR_EXTENSION} of the former vector extension is left out"
-            ))
-        } else if name == "search_path"
-            && found.is_none()
-            && value.is_some_and(|path| without_legacy(path).is_empty())
-        {
-            Outcome::as_planned(format!("it named schema {LEGACY_VECTOR_EXTENSION} only"))
-        } else if value.is_none() && before.get(key).map(String::as_str) == found {
-            Outcome::as_planned("the target had it before")
-        } else {
-            Outcome::different(match (value, found) {
-                (Some(_), None) => "missing on the target".to_owned(),
-                (None, Some(_)) => "only on the target".to_owned(),
-                (value, found) => {
-                    format!(
-                        "{:?} on the source, {:?} on the target",
-                        value.unwrap_or(""),
-                        found.unwrap_or("")
-                    )
+        let fate = ours.get(key).map(fate);
+        let found = theirs.get(key).map(|setting| setting.value.as_str());
+        let outcome = match (fate, found) {
+            _ if expected.held.contains(&name.as_str()) => {
+                Outcome::as_planned("held by pgmove while it works")
+            }
+            _ if role.as_ref().is_some_and(|role| !roles.contains(role)) => {
+                Outcome::as_planned("the role is not on the target")
+            }
+            (Some(Fate::Left(reason)), None) => Outcome::as_planned(format!("left behind: {reason}")),
+            (Some(Fate::Left(_)), Some(_)) => Outcome::as_planned("each side has its own"),
+            (Some(Fate::Carried(value)), Some(found)) if value == found => {
+                let is_whole = ours.get(key).is_some_and(|setting| setting.value == value);
+                if is_whole {
+                    Outcome::Equal
+                } else {
+                    Outcome::as_planned("without the schema of pgvecto.rs")
                 }
-            })
+            }
+            (Some(Fate::Carried(value)), Some(found)) => {
+                Outcome::different(format!("{value:?} on the source, {found:?} on the target"))
+            }
+            (Some(Fate::Carried(_)), None) => Outcome::different("missing on the target"),
+            (None, found) if before.get(key).map(|setting| setting.value.as_str()) == found => {
+                Outcome::as_planned("the target had it before")
+            }
+            (None, _) => Outcome::different("only on the target"),
         };
         let of = role.as_ref().map(|role| format!(" of role {role}")).unwrap_or_default();
         comparison.push(format!("setting {name}{of}"), Aspect::Setting, outcome);
     }
-}
-
-fn is_left_behind(name: &str) -> bool {
-    name == "vchordrq.prewarm_dim" || name.starts_with(&format!("{LEGACY_VECTOR_EXTENSION}."))
-}
-
-fn without_legacy(path: &str) -> String {
-    search_path(path)
-}
-
-fn normal_path(path: &str) -> String {
-    path.split(',').map(str::trim).collect::<Vec<_>>().join(", ")
 }
 
 /// By default the owner may create, connect and make temporary tables, and everyone the latter two.

@@ -163,10 +163,8 @@ async fn ask(
 
 async fn measure(session: &Session, index: &Searched) -> Result<VectorSearchResult, SessionError> {
     let what = || format!("ask index {}", index.name);
-    let begin = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}",
-        index.settings.iter().map(|setting| format!("{setting};")).collect::<String>()
-    );
+    let begin = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"].into_iter();
+    let begin = begin.chain(index.settings.iter().map(String::as_str)).collect::<Vec<_>>().join("; ");
     session.run(&begin, what()).await?;
     let rows = query(session, &index.sample(), what).await?;
     let sample: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
@@ -207,16 +205,20 @@ async fn query(session: &Session, text: &str, what: impl Fn() -> String) -> Resu
 }
 
 impl Searched {
+    /// Which rows the index holds. An expression may fail outside a partial index's condition, so it must not
+    /// be computed before that.
     fn condition(&self) -> String {
-        self.predicate.as_ref().map_or_else(String::new, |predicate| format!(" AND ({predicate})"))
+        let has_value = format!("{} IS NOT NULL", self.expression);
+        self.predicate.as_ref().map_or(has_value.clone(), |predicate| {
+            format!("({predicate}) AND CASE WHEN ({predicate}) THEN {has_value} END")
+        })
     }
 
     /// The places of the sample's rows: always the same ones of the same table.
     fn sample(&self) -> String {
         format!(
-            "SELECT ctid::text FROM ONLY {} WHERE {} IS NOT NULL{} ORDER BY md5(ctid::text) LIMIT {SAMPLE}",
+            "SELECT ctid::text FROM ONLY {} WHERE {} ORDER BY md5(ctid::text) LIMIT {SAMPLE}",
             self.table.sql(),
-            self.expression,
             self.condition()
         )
     }
@@ -229,7 +231,7 @@ impl Searched {
         let distance =
             format!("{expression} {operator} (SELECT {expression} FROM ONLY {table} WHERE ctid = '{row}')");
         format!(
-            "SELECT ({distance})::float8 FROM ONLY {table} WHERE {expression} IS NOT NULL{} \
+            "SELECT ({distance})::float8 FROM ONLY {table} WHERE {} \
              ORDER BY {distance} LIMIT {NEIGHBOURS}",
             self.condition()
         )

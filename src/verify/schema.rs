@@ -1,0 +1,251 @@
+//! The DDL of both sides.
+//!
+//! Takes two dumps made by one `pg_dump`; the source's is rewritten as the plan asks, the target's only by what a
+//! rewrite leaves out anywhere (extensions, which are compared apart). Each entry becomes a check: equal, as
+//! planned where a rewrite or a tolerance explains it, else different.
+//!
+//! Two majors can write one definition differently (16 and later leave out `t.` where there is one table). So what
+//! differs between majors is asked of the target itself ([`redefine`]): the source's statement is carried out there,
+//! in a transaction that is rolled back, and must leave all definitions of the schema as they were.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::pg::{Endpoint, SessionError};
+use crate::plan::VectorIndexChoice;
+use crate::plan::ddl::{self, Input};
+use crate::plan::vector::is_vector_method;
+use crate::schema::{
+    Change, Entry, EntryClass, EntryKey, IndexStatement, Tolerance, compare, index_statement,
+};
+use crate::verify::redefine::{self, Redefined};
+use crate::verify::{Aspect, Comparison, Outcome, VerifyError};
+
+/// pgmove's own schema on the target, while a run lasts.
+const SCHEMA: &str = "pgmove";
+
+/// What may differ between any two servers.
+const TOLERANCES: [Tolerance; 3] =
+    [Tolerance::InheritedColumnOrder, Tolerance::NotNullName, Tolerance::MaintainRight];
+
+/// Compares two dumps. `input` is what the plan was made of, or would be; `target` is asked what it makes of
+/// definitions that two majors write differently.
+pub async fn check(
+    source: &[Entry],
+    found: &[Entry],
+    input: &Input<'_>,
+    target: &Endpoint,
+    comparison: &mut Comparison,
+) -> Result<(), VerifyError> {
+    let (expected, changes) = expected(source, input);
+    let found = normal_target(found, input);
+    let result = compare(&expected, &found, &TOLERANCES);
+    let mut outcomes: BTreeMap<EntryKey, Outcome> = BTreeMap::new();
+    for entry in &expected {
+        let reasons: BTreeSet<String> = changes.get(&entry.id).into_iter().flatten().map(reason).collect();
+        if entry.statements.is_empty() && reasons.is_empty() {
+            continue;
+        }
+        let outcome = match reasons.len() {
+            0 => Outcome::Equal,
+            _ => Outcome::as_planned(reasons.into_iter().collect::<Vec<_>>().join("; ")),
+        };
+        outcomes.insert(key(entry), outcome);
+    }
+    for tolerated in &result.tolerated {
+        let names: Vec<&str> = tolerated.tolerances.iter().map(|one| tolerance(*one)).collect();
+        outcomes.insert(tolerated.difference.key.clone(), Outcome::as_planned(names.join("; ")));
+    }
+    for missing in &result.only_in_source {
+        let outcome = if missing.class.may_hold_secrets() {
+            Outcome::not_compared(
+                "only on the source; it may hold a password, so it is not carried: create it by hand",
+            )
+        } else {
+            Outcome::different("missing on the target")
+        };
+        outcomes.insert(missing.clone(), outcome);
+    }
+    for further in &result.only_in_target {
+        outcomes.insert(further.clone(), Outcome::different("only on the target"));
+    }
+    let has_other_major = input.source.server.major() != input.target.server.major();
+    for difference in &result.different {
+        let entry = expected.iter().find(|entry| key(entry) == difference.key);
+        let other = found.iter().find(|entry| key(entry) == difference.key);
+        let (Some(entry), Some(other)) = (entry, other) else { continue };
+        let outcome = match vector_indexes(entry, other) {
+            Some(detail) => Outcome::as_planned(detail),
+            None if has_other_major => asked(target, entry, other).await?,
+            None => Outcome::different(shown(entry, other)),
+        };
+        outcomes.insert(difference.key.clone(), outcome);
+    }
+    for (key, outcome) in outcomes {
+        comparison.push(object(&key), Aspect::Schema, outcome);
+    }
+    Ok(())
+}
+
+/// The source's entries as the target should have them, with the changes by entry.
+fn expected(source: &[Entry], input: &Input<'_>) -> (Vec<Entry>, BTreeMap<u32, Vec<Change>>) {
+    let mut changes = BTreeMap::new();
+    let mut entries = Vec::new();
+    for entry in source.iter().filter(|entry| !is_compared_apart(entry)) {
+        let (rewritten, of_entry, _) = ddl::rewritten(entry, input);
+        changes.insert(entry.id, of_entry);
+        entries.push(rewritten);
+    }
+    (entries, changes)
+}
+
+/// The target's own entries, less what is left out on the source too.
+fn normal_target(found: &[Entry], input: &Input<'_>) -> Vec<Entry> {
+    let own = Input { source: input.target, owner: None, vector_index: VectorIndexChoice::Keep, ..*input };
+    found
+        .iter()
+        .filter(|entry| !is_compared_apart(entry))
+        .map(|entry| ddl::rewritten(entry, &own).0)
+        .collect()
+}
+
+/// Extensions are compared by themselves; schema `pgmove` is not the user's.
+fn is_compared_apart(entry: &Entry) -> bool {
+    let is_of_run = entry.schema.as_deref() == Some(SCHEMA)
+        || (entry.schema.is_none() && [SCHEMA.to_owned(), format!("SCHEMA {SCHEMA}")].contains(&entry.tag));
+    is_of_run
+        || entry.class == EntryClass::EXTENSION
+        || (entry.class == EntryClass::COMMENT && entry.tag.starts_with("EXTENSION "))
+}
+
+fn key(entry: &Entry) -> EntryKey {
+    EntryKey { class: entry.class, schema: entry.schema.clone(), tag: entry.tag.clone() }
+}
+
+fn object(key: &EntryKey) -> String {
+    match &key.schema {
+        Some(schema) => format!("{} {schema}.{}", key.class, key.tag),
+        None => format!("{} {}", key.class, key.tag),
+    }
+}
+
+fn reason(change: &Change) -> String {
+    change.reason.clone()
+}
+
+fn tolerance(tolerance: Tolerance) -> &'static str {
+    match tolerance {
+        Tolerance::InheritedColumnOrder => "columns of an inherited table stand in another order",
+        Tolerance::MaintainRight => "servers before 17 know no right MAINTAIN",
+        Tolerance::NotNullName => "a NOT NULL constraint has another name",
+    }
+}
+
+/// What differs, for a person, unless it may be a password.
+fn shown(entry: &Entry, other: &Entry) -> String {
+    if entry.class.may_hold_secrets() {
+        return "defined differently".to_owned();
+    }
+    let (ours, theirs) = (entry.commands(), other.commands());
+    let first = ours.iter().zip(&theirs).find(|(our, their)| our != their);
+    let (our, their) = match first {
+        Some((our, their)) => (our.as_str(), their.as_str()),
+        None => (
+            ours.get(theirs.len()).map_or("nothing further", String::as_str),
+            theirs.get(ours.len()).map_or("nothing further", String::as_str),
+        ),
+    };
+    contrast(our, their)
+}
+
+/// How many words around a difference are shown.
+const CONTEXT: usize = 3;
+
+/// Both texts from the first to the last word that differs.
+fn contrast(our: &str, their: &str) -> String {
+    let [ours, theirs] = [our, their].map(|text| text.split_whitespace().collect::<Vec<_>>());
+    let is_same = |(our, their): &(&&str, &&str)| our == their;
+    let before = ours.iter().zip(&theirs).take_while(is_same).count();
+    let shorter = ours.len().min(theirs.len());
+    let after = ours.iter().rev().zip(theirs.iter().rev()).take(shorter - before).take_while(is_same).count();
+    let part = |words: &[&str]| {
+        let (from, to) = (before.saturating_sub(CONTEXT), (words.len() - after + CONTEXT).min(words.len()));
+        let begin = if from > 0 { "... " } else { "" };
+        let end = if to < words.len() { " ..." } else { "" };
+        format!("`{begin}{}{end}`", words[from..to].join(" "))
+    };
+    format!("expected {}, found {}", part(&ours), part(&theirs))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Vector indexes of one column: their kind and their options follow what was asked for and the number of rows
+/// at the time; that they answer is compared by using them.
+fn vector_indexes(entry: &Entry, other: &Entry) -> Option<String> {
+    let parsed = |entry: &Entry| -> Option<IndexStatement> {
+        let [statement] = entry.statements.as_slice() else { return None };
+        index_statement(statement).filter(|index| is_vector_method(&index.access_method))
+    };
+    let (ours, theirs) = (parsed(entry)?, parsed(other)?);
+    let expressions = |index: &IndexStatement| -> Vec<String> {
+        index.columns.iter().map(|column| column.expression.clone()).collect()
+    };
+    let is_same = ours.table == theirs.table
+        && expressions(&ours) == expressions(&theirs)
+        && ours.predicate == theirs.predicate;
+    is_same.then(|| {
+        let options = |index: &IndexStatement| one_line(index.options.as_deref().unwrap_or("no options"));
+        format!(
+            "a vector index of another kind: {} ({}) expected, {} ({}) found",
+            ours.access_method,
+            options(&ours),
+            theirs.access_method,
+            options(&theirs)
+        )
+    })
+}
+
+/// Asks the target whether both say the same.
+async fn asked(target: &Endpoint, entry: &Entry, other: &Entry) -> Result<Outcome, VerifyError> {
+    // What stands beside the definition (the owner) must be equal as it stands.
+    let rest = |entry: &Entry| {
+        let mut rest = entry.clone();
+        rest.statements.drain(..rest.statements.len().min(1));
+        [rest]
+    };
+    if !compare(&rest(entry), &rest(other), &TOLERANCES).is_equal() {
+        return Ok(Outcome::different(shown(entry, other)));
+    }
+    Ok(match redefine::redefine(target, entry).await {
+        Ok(Redefined::Unchanged) => Outcome::Equal,
+        Ok(Redefined::Changed | Redefined::Unknown) => Outcome::different(shown(entry, other)),
+        Ok(Redefined::Refused(reason)) => Outcome::not_compared(format!(
+            "both majors write it differently, and the target could not be asked: {reason}; {}",
+            shown(entry, other)
+        )),
+        Err(error @ SessionError::Connect(_)) => return Err(error.into()),
+        Err(error) => Outcome::not_compared(format!(
+            "both majors write it differently, and the target could not be asked: {error}"
+        )),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_shown_with_a_little_around_it() {
+        assert_eq!(
+            contrast(
+                "CREATE TABLE a (one int, two int, three int, four int)",
+                "CREATE TABLE a (one int, two text, three int, four int)"
+            ),
+            "expected `... (one int, two int, three int, four ...`, found `... (one int, two text, three int, four ...`"
+        );
+        assert_eq!(contrast("a b c d e", "a b c d e f"), "expected `... c d e`, found `... c d e f`");
+        assert_eq!(contrast("a a", "a a a"), "expected `a a`, found `a a a`");
+        assert_eq!(contrast("", "x"), "expected ``, found `x`");
+    }
+}

@@ -1,0 +1,102 @@
+//! Everything that holds rows, compared in two snapshots: tables, generated columns, materialised views.
+//!
+//! A run compares its tables by the digests of the copy and has only the rest read here; by itself, a comparison
+//! reads everything.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::event::Events;
+use crate::plan::TablePlan;
+use crate::verify::read::{self, Method, Request};
+use crate::verify::{Aspect, Comparison, Outcome, Snapshot, VerifyError, generated, locate, rows};
+
+/// How rows are read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// How they are compared.
+    pub method: Method,
+    /// How many lanes, each with a session a side.
+    pub jobs: u16,
+    /// How many differing rows of a table are named at most.
+    pub named_rows: usize,
+    /// How long a stream may stand still.
+    pub stall: Duration,
+    /// Who listens.
+    pub events: Events,
+    /// Cancelled to stop.
+    pub stop: CancellationToken,
+}
+
+/// Something that holds rows, and what of it is compared.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// What is compared: rows, generated columns or a materialised view.
+    pub aspect: Aspect,
+    /// Its columns, key and chunks.
+    pub table: TablePlan,
+}
+
+/// What the target computed again. `tables` are those that both sides have. What only one side has becomes a check.
+pub fn recomputed(
+    tables: &[TablePlan],
+    source: &Catalog,
+    target: &Catalog,
+    comparison: &mut Comparison,
+) -> Vec<Subject> {
+    let of = |aspect| move |table| Subject { aspect, table };
+    let columns = generated::columns(tables).into_iter().map(of(Aspect::GeneratedColumns));
+    let views = generated::matched_views(source, target, comparison);
+    columns.chain(views.into_iter().map(of(Aspect::MaterializedView))).collect()
+}
+
+/// Tables and what the target computed again.
+pub fn all(
+    tables: Vec<TablePlan>,
+    source: &Catalog,
+    target: &Catalog,
+    comparison: &mut Comparison,
+) -> Vec<Subject> {
+    let tables = rows::matched(tables, source, target, comparison);
+    let recomputed = recomputed(&tables, source, target, comparison);
+    let rows = tables.into_iter().map(|table| Subject { aspect: Aspect::Rows, table });
+    rows.chain(recomputed).collect()
+}
+
+/// Reads all subjects on both sides, and names the rows of those that differ. The snapshots come back.
+pub async fn compare(
+    snapshots: [Snapshot; 2],
+    subjects: Vec<Subject>,
+    reading: &Reading,
+    comparison: &mut Comparison,
+) -> Result<[Snapshot; 2], VerifyError> {
+    let (aspects, tables): (Vec<Aspect>, Vec<TablePlan>) =
+        subjects.into_iter().map(|subject| (subject.aspect, subject.table)).unzip();
+    let (request, found) = read::read(Request {
+        snapshots,
+        tables,
+        method: reading.method,
+        lanes: usize::from(reading.jobs),
+        events: reading.events.clone(),
+        stall: reading.stall,
+        stop: reading.stop.clone(),
+    })
+    .await?;
+    for ((table, read), aspect) in request.tables.iter().zip(&found).zip(aspects) {
+        let mut outcome = if aspect == Aspect::Rows {
+            let (outcome, result) = rows::judge(table, reading.method, read);
+            comparison.tables.extend(result);
+            outcome
+        } else {
+            generated::judge(table, reading.method, read)
+        };
+        if let (Outcome::Different { rows, .. }, [Ok(ours), Ok(theirs)]) = (&mut outcome, read) {
+            let most = ours.rows.max(theirs.rows);
+            *rows = locate::in_snapshots(&request.snapshots, table, most, reading.named_rows).await?;
+        }
+        comparison.push(table.name.to_string(), aspect, outcome);
+    }
+    Ok(request.snapshots)
+}
