@@ -202,7 +202,7 @@ impl Context<'_> {
         let found = self.copy(directory, &plan, &done, &snapshot).await?;
         self.finish(directory, &plan, &done, &snapshot).await?;
         self.safe_point()?;
-        let comparison = self.verify(&checked, &plan, &found, snapshot).await?;
+        let comparison = self.verify(directory, &checked, &plan, &found, snapshot).await?;
         let sentence = report::sentence(&comparison, scope);
         let record = Record::Verdict { verdict: sentence, exit: comparison.verdict().exit().code() };
         append(directory, record)?;

@@ -204,6 +204,7 @@ async fn what_needs_a_superuser_is_known_before() {
         owners: Owners::All("new_owner".to_owned()),
         existing: ["new_owner", "nasty_owner", "Nasty-Reader; --"].map(String::from).into(),
         assignable: ["new_owner", "nasty_owner", "Nasty-Reader; --"].map(String::from).into(),
+        creator: None,
         may_impersonate: false,
     };
     rewrite(&mut dumped.entries, &roles);
@@ -284,6 +285,7 @@ async fn a_legacy_schema_is_rewritten_for_an_ordinary_owner() {
         owners: Owners::All("new_owner".to_owned()),
         existing: ["new_owner", "legacy_reader"].map(String::from).into(),
         assignable: ["new_owner"].map(String::from).into(),
+        creator: None,
         may_impersonate: false,
     };
     let changes = rewrite(&mut dumped.entries, &roles);

@@ -134,6 +134,7 @@ pub fn roles(input: &Input<'_>) -> Roles {
         owners: input.owner.map_or(Owners::Keep, |role| Owners::All(role.to_owned())),
         existing: target.roles.iter().map(|role| role.name.clone()).collect(),
         assignable: target.roles.iter().filter(|role| role.is_member).map(|role| role.name.clone()).collect(),
+        creator: Some(target.session.role.clone()),
         may_impersonate: target.session.is_superuser,
     }
 }

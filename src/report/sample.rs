@@ -257,6 +257,7 @@ pub(super) fn plan() -> Plan {
             owners: Owners::Keep,
             existing: BTreeSet::new(),
             assignable: BTreeSet::new(),
+            creator: None,
             may_impersonate: false,
         },
         tables: vec![

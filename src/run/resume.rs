@@ -192,7 +192,7 @@ fn latest_state(records: &[Record]) -> Option<&SourceState> {
 }
 
 /// The first entry that is not the same in both.
-fn first_change(before: &[Entry], now: &[Entry]) -> Option<String> {
+pub(super) fn first_change(before: &[Entry], now: &[Entry]) -> Option<String> {
     let is_same = |left: &Entry, right: &Entry| {
         (left.class, &left.schema, &left.tag, &left.statements)
             == (right.class, &right.schema, &right.tag, &right.statements)

@@ -43,6 +43,8 @@ pub struct Request {
     pub snapshots: [Snapshot; 2],
     /// The tables; columns are asked for by name on both sides.
     pub tables: Vec<TablePlan>,
+    /// The sides that are read; what is not read stays an empty digest.
+    pub sides: Vec<Side>,
     /// How.
     pub method: Method,
     /// How many lanes, each with a session a side.
@@ -65,7 +67,7 @@ pub async fn read(request: Request) -> Result<(Request, Vec<[Read; 2]>), VerifyE
     let shared = Arc::new(Shared { request, found: Mutex::new(found) });
     let lanes = Arc::clone(&shared);
     let pool = tokio::task::spawn_blocking(move || {
-        let schedule = Schedule::new(tasks(&lanes.request.tables, lanes.request.method), 0);
+        let schedule = Schedule::new(tasks(&lanes.request), 0);
         pool::run(schedule, lanes.request.lanes.max(1), &lanes.request.stop, |number, stop| Lane {
             number,
             shared: Arc::clone(&lanes),
@@ -86,11 +88,12 @@ fn parts(table: &TablePlan, method: Method) -> usize {
     if method == Method::Counts { 1 } else { table.chunks.len().max(1) }
 }
 
-fn tasks(tables: &[TablePlan], method: Method) -> Vec<Task<Part>> {
+fn tasks(request: &Request) -> Vec<Task<Part>> {
+    let Request { tables, method, sides, .. } = request;
     let parts = |(table, planned): (usize, &TablePlan)| {
-        let parts = parts(planned, method);
+        let parts = parts(planned, *method);
         let weight = planned.bytes / parts as u64;
-        [Side::Source, Side::Target].into_iter().flat_map(move |side| {
+        sides.iter().flat_map(move |&side| {
             (0..parts).map(move |number| Task {
                 work: Part { table, side, number },
                 needs: vec![],

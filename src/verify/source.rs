@@ -6,15 +6,25 @@ use crate::verify::Outcome;
 /// Compares the source's state at the snapshot with its state now. What cannot be proven is not compared, unless
 /// writes were accepted beforehand.
 pub fn unchanged(then: &SourceState, now: &SourceState, accept_writes: bool) -> Outcome {
-    let detail = format!(
-        "transaction ids were given out on the source's server since the snapshot ({} then, {} now): it was written, \
-         or its state cannot be told",
-        then.snapshot, now.snapshot
-    );
-    match (then.is_proven_equal(now), accept_writes) {
-        (true, _) => Outcome::Equal,
-        (false, true) => Outcome::as_planned(detail),
-        (false, false) => Outcome::not_compared(format!("{detail}; --accept-writes takes this as done")),
+    if then.is_proven_equal(now) {
+        return Outcome::Equal;
+    }
+    written(
+        format!(
+            "transaction ids were given out on the source's server since the snapshot ({} then, {} now): it was \
+             written, or its state cannot be told",
+            then.snapshot, now.snapshot
+        ),
+        accept_writes,
+    )
+}
+
+/// A source that was written, or may have been.
+pub fn written(detail: String, accept_writes: bool) -> Outcome {
+    if accept_writes {
+        Outcome::as_planned(detail)
+    } else {
+        Outcome::not_compared(format!("{detail}; --accept-writes takes this as done"))
     }
 }
 

@@ -144,7 +144,8 @@ pub async fn compare_objects(
     vector_search::compare(endpoints[1], theirs, comparison).await
 }
 
-async fn compare_schemas(
+/// Compares the DDL of both sides, as both have it now.
+pub async fn compare_schemas(
     endpoints: [&Endpoint; 2],
     ours: &Catalog,
     theirs: &Catalog,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
+use crate::error::Side;
 use crate::event::Events;
 use crate::plan::TablePlan;
 use crate::verify::read::{self, Method, Request};
@@ -77,6 +78,7 @@ pub async fn compare(
     let (request, found) = read::read(Request {
         snapshots,
         tables,
+        sides: vec![Side::Source, Side::Target],
         method: reading.method,
         lanes: usize::from(reading.jobs),
         events: reading.events.clone(),

@@ -28,6 +28,9 @@ pub struct Roles {
     pub existing: BTreeSet<String>,
     /// Those of them that the applying session may give objects to: the roles that it is a member of.
     pub assignable: BTreeSet<String>,
+    /// The role that creates the objects; it keeps those whose owner cannot be given them. `None` drops such a
+    /// statement instead.
+    pub creator: Option<String>,
     /// Whether the applying session may act as another role (`SET SESSION AUTHORIZATION`): superusers only.
     pub may_impersonate: bool,
 }
@@ -44,7 +47,7 @@ impl Roles {
     pub fn owner(&self, source: &str) -> Option<&str> {
         match &self.owners {
             Owners::All(role) => Some(role),
-            Owners::Keep => self.assignable.get(source).map(String::as_str),
+            Owners::Keep => self.assignable.get(source).or(self.creator.as_ref()).map(String::as_str),
         }
     }
 

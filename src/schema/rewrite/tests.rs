@@ -21,7 +21,7 @@ fn entry(class: EntryClass, tag: &str, statements: &[&str]) -> Entry {
 
 fn roles(owners: Owners, existing: &[&str]) -> Roles {
     let existing: BTreeSet<String> = existing.iter().map(ToString::to_string).collect();
-    Roles { owners, assignable: existing.clone(), existing, may_impersonate: false }
+    Roles { owners, assignable: existing.clone(), existing, creator: None, may_impersonate: false }
 }
 
 #[test]

@@ -38,9 +38,8 @@ impl State {
     /// Fails with the lines that only one of both has.
     #[track_caller]
     pub(crate) fn assert_equal(&self, other: &Self) {
-        let only = |left: &Self, right: &Self| -> Vec<String> {
-            left.0.difference(&right.0).cloned().collect()
-        };
+        let only =
+            |left: &Self, right: &Self| -> Vec<String> { left.0.difference(&right.0).cloned().collect() };
         let (here, there) = (only(self, other), only(other, self));
         assert!(
             here.is_empty() && there.is_empty(),
