@@ -22,19 +22,25 @@ use crate::plan::Plan;
 use crate::preflight::{Finding, Severity};
 use crate::report::{self, Scope};
 use crate::settings::RunSettings;
+use crate::transfer::archive::contents::Contents;
+use crate::transfer::archive::{Writer, ensure_vacant};
 use crate::transfer::digest::Digest;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::{self, ledger};
 use crate::verify::Comparison;
 
+mod archive;
 mod check;
 mod copy;
+mod dump;
 mod finish;
 mod prepare;
 mod proof;
 mod resume;
+mod stored_proof;
 
 pub use check::Checked;
+pub use dump::{Dumped, dump};
 pub use resume::ResumeError;
 
 /// What a run came to.
@@ -67,6 +73,24 @@ pub enum Outcome {
     },
 }
 
+/// Where the rows come from.
+enum Source {
+    /// The source's server.
+    Server(Endpoint),
+    /// An archive of it.
+    Archive(Box<Contents>),
+}
+
+impl Source {
+    /// The server, for stages that a restore does not have.
+    fn server(&self) -> &Endpoint {
+        match self {
+            Source::Server(endpoint) => endpoint,
+            Source::Archive(_) => unreachable!("a restore asks no source server"),
+        }
+    }
+}
+
 /// The parts that every stage of one run shares.
 struct Context<'a> {
     settings: &'a RunSettings,
@@ -74,7 +98,7 @@ struct Context<'a> {
     stop: &'a CancellationToken,
     /// The run's id.
     run: String,
-    source: Endpoint,
+    source: Source,
     target: Endpoint,
     admin: Option<Endpoint>,
 }
@@ -124,6 +148,13 @@ pub async fn run(
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Outcome, Error> {
+    if let (false, Some(archive)) = (settings.resume, &settings.archive) {
+        ensure_vacant(archive).map_err(|error| Error::new(Exit::Usage, error))?;
+    }
+    let restored = match &settings.restored {
+        Some(path) => Some(archive::open(path, settings.resume).await?),
+        None => None,
+    };
     let mut directory = match (settings.dry_run, settings.resume) {
         (true, _) => None,
         (false, false) => Some(RunDirectory::create(&settings.run_dir)),
@@ -137,7 +168,8 @@ pub async fn run(
         settings,
         events,
         stop,
-        source: settings.connections.endpoint(Side::Source, &name),
+        source: restored
+            .unwrap_or_else(|| Source::Server(settings.connections.endpoint(Side::Source, &name))),
         target: settings.connections.endpoint(Side::Target, &name),
         admin: settings.connections.admin(&name),
         run,
@@ -173,6 +205,7 @@ impl Context<'_> {
             return self.dry_run(checked, warnings, begun).await;
         };
         self.announce(directory)?;
+        self.announce_archive(directory)?;
         for finding in &warnings {
             self.events.warn(format!("{}; {}", finding.title, finding.remedy));
         }
@@ -180,8 +213,10 @@ impl Context<'_> {
             self.fence(directory).await?;
         }
         let snapshot = self.snapshot().await?;
-        let scope =
-            Scope { as_of: Some(jiff::Timestamp::now()), large_objects: snapshot.large_objects.len() as u64 };
+        let scope = Scope {
+            as_of: Some(jiff::Timestamp::now()),
+            large_objects: snapshot.catalog.large_objects.count,
+        };
         let (plan, done) = if resume::is_planned(directory.records()) {
             self.pick_up(directory, &checked, &snapshot).await?
         } else {
@@ -194,13 +229,17 @@ impl Context<'_> {
         };
         self.events
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
+        let writer = self.begin_archive(directory, &snapshot)?;
         self.safe_point()?;
         let holder = self.claim(directory).await?;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
         self.schema(directory, &plan, &done).await?;
         self.safe_point()?;
-        let found = self.copy(directory, &plan, &done, &snapshot).await?;
+        let found = self.copy(directory, &plan, &done, &snapshot, writer.as_ref()).await?;
         self.finish(directory, &plan, &done, &snapshot).await?;
+        if let Some(writer) = &writer {
+            self.finish_archive(writer, directory, &plan, &found, (&checked, &snapshot)).await?;
+        }
         self.safe_point()?;
         let comparison = self.verify(directory, &checked, &plan, &found, snapshot).await?;
         let sentence = report::sentence(&comparison, scope);
@@ -216,7 +255,10 @@ impl Context<'_> {
             Record::Started {
                 run: self.run.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                source: self.source.conninfo.to_string(),
+                source: match &self.source {
+                    Source::Server(endpoint) => endpoint.conninfo.to_string(),
+                    Source::Archive(stored) => format!("archive {}", stored.archive.sha256()),
+                },
                 target: self.target.conninfo.to_string(),
                 resumed: self.settings.resume,
             },
@@ -224,7 +266,7 @@ impl Context<'_> {
     }
 
     async fn fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
-        let fenced = self.stage(Stage::Fence, fence::fence(&self.source, directory)).await;
+        let fenced = self.stage(Stage::Fence, fence::fence(self.source.server(), directory)).await;
         let survivors = fenced.map_err(|error| Error::new(Exit::Resumable, error))?;
         for survivor in survivors {
             self.events.warn(format!(
@@ -293,7 +335,12 @@ impl Context<'_> {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Error> {
-        Snapshot::take(&self.source).await.map_err(|error| Error::new(Exit::Resumable, error))
+        match &self.source {
+            Source::Server(endpoint) => {
+                Snapshot::take(endpoint).await.map_err(|error| Error::new(Exit::Resumable, error))
+            }
+            Source::Archive(stored) => Ok(Snapshot::archived(stored)),
+        }
     }
 }
 
@@ -309,13 +356,23 @@ fn new_run_id() -> String {
 }
 
 /// What lanes share, for the copying stage.
-fn shared(context: &Context<'_>, plan: &Plan, snapshot: &Snapshot) -> Arc<transfer::lane::Move> {
+fn shared(
+    context: &Context<'_>,
+    plan: &Plan,
+    snapshot: &Snapshot,
+    writer: Option<&Writer>,
+) -> Arc<transfer::lane::Move> {
     let endpoint =
         |endpoint: &Endpoint| Endpoint { copy_encoding: plan.copy_encoding.clone(), ..endpoint.clone() };
     Arc::new(transfer::lane::Move {
-        source: endpoint(&context.source),
-        target: endpoint(&context.target),
-        snapshot: snapshot.id.clone(),
+        origin: match &context.source {
+            Source::Server(source) => {
+                transfer::lane::Origin::Server { endpoint: endpoint(source), snapshot: snapshot.id.clone() }
+            }
+            Source::Archive(stored) => transfer::lane::Origin::Archive(Arc::clone(&stored.archive)),
+        },
+        target: Some(endpoint(&context.target)),
+        archive: writer.cloned(),
         plan: plan.clone(),
         events: context.events.clone(),
         stall: context.settings.connections.stall,

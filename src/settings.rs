@@ -12,8 +12,8 @@ use crate::schema::ClientSearch;
 /// How to reach the databases.
 #[derive(Debug, Clone)]
 pub struct Connections {
-    /// The source.
-    pub source: Arc<ConnInfo>,
+    /// The source; `None` if an archive takes its place.
+    pub source: Option<Arc<ConnInfo>>,
     /// The target, as an ordinary owner.
     pub target: Arc<ConnInfo>,
     /// The target as a superuser, for what its owner may not do.
@@ -26,9 +26,12 @@ pub struct Connections {
 
 impl Connections {
     /// Endpoints whose sessions are named `application_name`.
+    ///
+    /// # Panics
+    /// If the source is asked for where an archive takes its place: a defect of the caller.
     pub fn endpoint(&self, side: Side, application_name: &str) -> Endpoint {
         let conninfo = match side {
-            Side::Source => &self.source,
+            Side::Source => self.source.as_ref().expect("only a restore has no source server"),
             Side::Target => &self.target,
         };
         Endpoint {
@@ -87,4 +90,27 @@ pub struct RunSettings {
     pub accept_writes: bool,
     /// Leave the ledger in the target.
     pub keep_ledger: bool,
+    /// The archive to write beside the load.
+    pub archive: Option<PathBuf>,
+    /// The archive to load, in the place of a source.
+    pub restored: Option<PathBuf>,
+}
+
+/// `pgmove dump`.
+#[derive(Debug, Clone)]
+pub struct DumpSettings {
+    /// The database.
+    pub source: Arc<ConnInfo>,
+    /// The archive to write.
+    pub archive: PathBuf,
+    /// Where to look for pg_dump.
+    pub client: ClientSearch,
+    /// How long a stream or a child process may stand still.
+    pub stall: Duration,
+    /// Lanes; `None` decides from the server and this machine.
+    pub jobs: Option<u16>,
+    /// Size of chunks, in bytes; `None` decides from size and lanes.
+    pub chunk_bytes: Option<u64>,
+    /// Accept that the source was written since the snapshot.
+    pub accept_writes: bool,
 }

@@ -59,6 +59,15 @@ pub(crate) enum Command {
     /// Move a database: check, copy, rebuild indexes, verify, verdict
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<Run>),
+    /// Dump a database into an archive: rows, DDL, digests
+    #[command(after_help = DUMP_EXAMPLES)]
+    Dump(Dump),
+    /// Load an archive into an empty database, and prove that it holds what was dumped
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(Box<Restore>),
+    /// Look into archives
+    #[command(subcommand)]
+    Archive(Archive),
     /// Compare two databases, at any time
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Box<Verify>),
@@ -75,8 +84,35 @@ Examples:
   Move, with the source refusing writes meanwhile:
     PGMOVE_SOURCE_PASSWORD=… PGMOVE_TARGET_PASSWORD=… \\
     pgmove run --source postgres://immich@old/immich --target postgres://app@new/app --fence
+  Keep an archive of what was moved, which `pgmove restore` loads anywhere:
+    pgmove run --source … --target … --archive /backup/immich-2026-11-23
   Go on after an interruption:
     pgmove run --source … --target … --resume";
+
+const DUMP_EXAMPLES: &str = "\
+Examples:
+  Dump a database; the directory must not exist, or be empty:
+    pgmove dump --source postgres://immich@old/immich --archive /backup/immich-2026-11-23
+  Look at a table's rows without pgmove (docs/archive.md describes every file):
+    zstd -dc /backup/immich-2026-11-23/data/0/0.zst | hexdump -C | less
+
+A dump that was interrupted cannot be resumed: remove its directory and dump again.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  Load an archive into an empty database:
+    pgmove restore --archive /backup/immich-2026-11-23 --target postgres://app@new/app
+  Go on after an interruption:
+    pgmove restore --archive … --target … --resume
+
+A damaged file is refused by name before any of its rows is committed.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  Read an archive through and name every defect (exit code 4 if there is one):
+    pgmove archive check /backup/immich-2026-11-23
+  Only compare the hash that was noted when the archive was made:
+    sha256sum /backup/immich-2026-11-23/manifest.json";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -137,6 +173,9 @@ pub(crate) struct Run {
     /// Leave pgmove's ledger (schema pgmove) in the target
     #[arg(long)]
     pub(crate) keep_ledger: bool,
+    /// Write a compressed archive of the source beside the load, into a new directory (see `pgmove restore`)
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "dry_run")]
+    pub(crate) archive: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) endpoints: Endpoints,
     #[command(flatten)]
@@ -166,6 +205,75 @@ pub(crate) enum VectorIndex {
     Hnsw,
     /// As on the source
     Keep,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    /// The database to dump: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
+    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    pub(crate) source: String,
+    /// Where the archive is written: a directory that does not exist, or is empty
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) archive: PathBuf,
+    /// Where pg_dump is, if not on PATH (at least as new as the source)
+    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_CLIENT_DIRECTORY")]
+    pub(crate) client_directory: Option<PathBuf>,
+    /// How many lanes read at once [default: from the server and this machine]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
+    pub(crate) jobs: Option<u16>,
+    /// Split tables into chunks of about this size [default: from size and jobs]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub(crate) chunk_size: Option<u64>,
+    /// Accept that the source was written since the snapshot; without it such a dump does not end with 0
+    #[arg(long)]
+    pub(crate) accept_writes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The archive to load
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) archive: PathBuf,
+    /// The database to load it into; its role is an ordinary owner of the database
+    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET", hide_env_values = true)]
+    pub(crate) target: String,
+    /// The same database as a superuser, for what its owner may not do (the plan names each statement)
+    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET_ADMIN", hide_env_values = true)]
+    pub(crate) target_admin: Option<String>,
+    /// Where pg_dump and pg_restore are, if not on PATH (at least as new as both servers)
+    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_CLIENT_DIRECTORY")]
+    pub(crate) client_directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
+    /// Read the archive's description, print what would be done, and write nothing
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) dry_run: bool,
+    /// Go on with the interrupted restore in the run directory
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Where plan and journal of the restore are kept [default: pgmove-runs/<database>]
+    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// How many lanes load and build at once [default: from the server and this machine]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
+    pub(crate) jobs: Option<u16>,
+    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    pub(crate) index_memory: Option<u64>,
+    /// Leave pgmove's ledger (schema pgmove) in the target
+    #[arg(long)]
+    pub(crate) keep_ledger: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Archive {
+    /// Read an archive through: sizes, hashes, and the digests of its rows
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// The archive
+        #[arg(value_name = "DIRECTORY")]
+        archive: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -2,21 +2,23 @@
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Command, Fence, Run, Verify};
+use super::arguments::{Archive, Command, Dump, Fence, Restore, Run, Verify};
 use super::connections;
 use crate::cutover::fence;
-use crate::error::{Error, Exit, Side};
-use crate::event::Events;
+use crate::error::{Class, Error, Exit, Fault, Side};
+use crate::event::{Event, Events, Stage};
 use crate::journal::RunDirectory;
-use crate::pg::{ConnInfo, Endpoint};
+use crate::pg::Endpoint;
 use crate::plan::Plan;
 use crate::preflight::Finding;
-use crate::report::Scope;
+use crate::report::{self, Scope};
 use crate::run;
-use crate::settings::RunSettings;
+use crate::settings::{DumpSettings, RunSettings};
+use crate::transfer::archive;
 use crate::verify::read::Method;
 use crate::verify::subjects::Reading;
 use crate::verify::{self, Comparison, VerifyError};
@@ -39,16 +41,18 @@ pub(super) async fn dispatch(
     stop: &CancellationToken,
 ) -> Result<Ended, Error> {
     match command {
-        Command::Run(options) => run(options, events, stop).await,
+        Command::Run(options) => run(&run_settings(options)?, events, stop).await,
+        Command::Dump(options) => dump(options, events, stop).await,
+        Command::Restore(options) => run(&restore_settings(options)?, events, stop).await,
+        Command::Archive(Archive::Check { archive }) => check_archive(archive, events).await,
         Command::Verify(options) => verify_both(options, events, stop).await,
         Command::Fence(options) => fence_source(options).await,
         Command::Unfence(options) => unfence_source(options).await,
     }
 }
 
-async fn run(options: &Run, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
-    let settings = run_settings(options)?;
-    Ok(match Box::pin(run::run(&settings, events, stop)).await? {
+async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
+    Ok(match Box::pin(run::run(settings, events, stop)).await? {
         run::Outcome::Refused(findings) => Ended { exit: Exit::Refused, findings, ..Ended::default() },
         run::Outcome::Planned { plan, findings, digests } => Ended {
             findings,
@@ -114,11 +118,13 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
     Ok(Ended { exit: comparison.verdict().exit(), comparison: Some(comparison), scope, ..Ended::default() })
 }
 
+const MIB: u64 = 1024 * 1024;
+
 fn run_settings(options: &Run) -> Result<RunSettings, Error> {
-    const MIB: u64 = 1024 * 1024;
     let connections = connections::of(&options.endpoints)?;
+    let source = connections.source.as_ref().expect("a run has a source");
     Ok(RunSettings {
-        run_dir: run_dir(options.directory.as_deref(), &connections.source),
+        run_dir: run_dir(options.directory.as_deref(), source.database()),
         choices: connections::choices(&options.choices),
         connections,
         dry_run: options.dry_run,
@@ -130,17 +136,102 @@ fn run_settings(options: &Run) -> Result<RunSettings, Error> {
         index_memory: options.index_memory.map(|size| size * MIB),
         accept_writes: options.accept_writes,
         keep_ledger: options.keep_ledger,
+        archive: options.archive.clone(),
+        restored: None,
     })
 }
 
+fn restore_settings(options: &Restore) -> Result<RunSettings, Error> {
+    let (admin, client) = (options.target_admin.as_deref(), options.client_directory.clone());
+    let connections = connections::of_target(&options.target, admin, client)?;
+    Ok(RunSettings {
+        run_dir: run_dir(options.run_dir.as_deref(), connections.target.database()),
+        choices: connections::choices(&options.choices),
+        connections,
+        dry_run: options.dry_run,
+        digests: false,
+        resume: options.resume,
+        fence: false,
+        jobs: options.jobs,
+        chunk_bytes: None,
+        index_memory: options.index_memory.map(|size| size * MIB),
+        accept_writes: false,
+        keep_ledger: options.keep_ledger,
+        archive: None,
+        restored: Some(options.archive.clone()),
+    })
+}
+
+async fn dump(options: &Dump, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
+    let settings = DumpSettings {
+        source: connections::conninfo(&options.source, "source", "PGMOVE_SOURCE_PASSWORD")?,
+        archive: options.archive.clone(),
+        client: connections::client_search(options.client_directory.clone()),
+        stall: connections::STALL,
+        jobs: options.jobs,
+        chunk_bytes: options.chunk_size.map(|size| size * MIB),
+        accept_writes: options.accept_writes,
+    };
+    let dumped = Box::pin(run::dump(&settings, events, stop)).await?;
+    let line = format!(
+        "{}: {} in {}; manifest.json has the SHA-256 {}",
+        settings.archive.display(),
+        report::bytes(dumped.content_bytes),
+        report::bytes(dumped.file_bytes),
+        dumped.sha256
+    );
+    Ok(Ended {
+        exit: dumped.comparison.verdict().exit(),
+        scope: Scope { as_of: Some(dumped.as_of), large_objects: dumped.large_objects },
+        comparison: Some(dumped.comparison),
+        lines: vec![line],
+        ..Ended::default()
+    })
+}
+
+async fn check_archive(path: &Path, events: &Events) -> Result<Ended, Error> {
+    let stage = Stage::Verify;
+    let begun = Instant::now();
+    let (mut done, mut is_begun) = (0, false);
+    let progress = |bytes, total| {
+        if !is_begun {
+            events.emit(Event::StageStarted { stage, items: None, bytes: Some(total), rows: None });
+            is_begun = true;
+        }
+        events.emit(Event::Progress { stage, lane: 0, rows: 0, bytes: bytes - done });
+        done = bytes;
+    };
+    let check = archive::check(path, progress).await.map_err(|error| {
+        // What cannot be opened for another reason than its content is a wrong path.
+        let exit = if error.class() == Class::Integrity { Exit::Different } else { Exit::Usage };
+        Error::new(exit, error)
+    })?;
+    events.emit(Event::StageFinished { stage, seconds: begun.elapsed().as_secs_f64() });
+    let mut lines: Vec<String> = check.defects.iter().map(|defect| format!("DAMAGED: {defect}")).collect();
+    if check.further > 0 {
+        lines.push(format!("and {} further defects", check.further));
+    }
+    let verdict = if lines.is_empty() { "as it was written" } else { "DAMAGED" };
+    lines.push(format!(
+        "{}: {verdict}; {} files, {} on disk, {} of content, {} rows",
+        path.display(),
+        check.files,
+        report::bytes(check.file_bytes),
+        report::bytes(check.content_bytes),
+        report::number(check.rows)
+    ));
+    let exit = if check.defects.is_empty() { Exit::Done } else { Exit::Different };
+    Ok(Ended { exit, lines, ..Ended::default() })
+}
+
 /// Where the runs of a source are kept unless the user says otherwise.
-fn run_dir(named: Option<&Path>, source: &ConnInfo) -> PathBuf {
-    named.map_or_else(|| Path::new("pgmove-runs").join(source.database()), Path::to_owned)
+fn run_dir(named: Option<&Path>, database: &str) -> PathBuf {
+    named.map_or_else(|| Path::new("pgmove-runs").join(database), Path::to_owned)
 }
 
 fn source_endpoint(options: &Fence) -> Result<(Endpoint, PathBuf), Error> {
     let conninfo = connections::conninfo(&options.source, "source", "PGMOVE_SOURCE_PASSWORD")?;
-    let directory = run_dir(options.directory.as_deref(), &conninfo);
+    let directory = run_dir(options.directory.as_deref(), conninfo.database());
     let application_name = "pgmove fence".to_owned();
     Ok((Endpoint { side: Side::Source, conninfo, application_name, copy_encoding: None }, directory))
 }

@@ -16,24 +16,35 @@ use crate::schema::ClientSearch;
 use crate::settings;
 
 /// How long a stream or a child may stand still.
-const STALL: Duration = Duration::from_secs(600);
+pub(super) const STALL: Duration = Duration::from_secs(600);
 
 pub(super) fn of(endpoints: &Endpoints) -> Result<settings::Connections, Error> {
     Ok(settings::Connections {
-        source: conninfo(&endpoints.source, "source", "PGMOVE_SOURCE_PASSWORD")?,
-        target: conninfo(&endpoints.target, "target", "PGMOVE_TARGET_PASSWORD")?,
-        target_admin: endpoints
-            .target_admin
-            .as_ref()
+        source: Some(conninfo(&endpoints.source, "source", "PGMOVE_SOURCE_PASSWORD")?),
+        ..of_target(&endpoints.target, endpoints.target_admin.as_deref(), endpoints.client_directory.clone())?
+    })
+}
+
+/// Connections without a source server.
+pub(super) fn of_target(
+    target: &str,
+    admin: Option<&str>,
+    client_directory: Option<PathBuf>,
+) -> Result<settings::Connections, Error> {
+    Ok(settings::Connections {
+        source: None,
+        target: conninfo(target, "target", "PGMOVE_TARGET_PASSWORD")?,
+        target_admin: admin
             .map(|text| conninfo(text, "target as administrator", "PGMOVE_TARGET_ADMIN_PASSWORD"))
             .transpose()?,
-        client: ClientSearch {
-            directory: endpoints.client_directory.clone(),
-            candidates: packaged_clients(),
-            path: env::var_os("PATH"),
-        },
+        client: client_search(client_directory),
         stall: STALL,
     })
+}
+
+/// Where to look for PostgreSQL's client tools.
+pub(super) fn client_search(directory: Option<PathBuf>) -> ClientSearch {
+    ClientSearch { directory, candidates: packaged_clients(), path: env::var_os("PATH") }
 }
 
 /// Where Debian's and Red Hat's packages put the client tools, newest first.

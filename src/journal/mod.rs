@@ -37,6 +37,11 @@ pub enum Record {
         /// The state of the source that the plan and every row are from.
         state: SourceState,
     },
+    /// The run writes an archive beside the load.
+    Archive {
+        /// Its directory.
+        directory: PathBuf,
+    },
     /// The source is about to be fenced.
     Fence {
         /// The database.

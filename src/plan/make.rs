@@ -36,13 +36,26 @@ const LARGE_OBJECT_BATCH: usize = 500;
 
 /// The tables that hold rows of the user, planned.
 pub fn tables(source: &Catalog, target: &Catalog, jobs: u16, chunk_bytes: Option<u64>) -> Vec<TablePlan> {
+    planned(source, jobs, chunk_bytes, same_version(source, target))
+}
+
+/// The same for a target that is not known yet: what depends on an extension's version travels as text.
+pub fn archived_tables(source: &Catalog, jobs: u16, chunk_bytes: Option<u64>) -> Vec<TablePlan> {
+    planned(source, jobs, chunk_bytes, |_: &str| false)
+}
+
+fn planned(
+    source: &Catalog,
+    jobs: u16,
+    chunk_bytes: Option<u64>,
+    same_version: impl Fn(&str) -> bool,
+) -> Vec<TablePlan> {
     let ordinary = || source.tables.iter().filter(|table| table.kind == TableKind::Ordinary);
     let total = ordinary().map(|table| table.total_bytes).sum();
     let cutting = Cutting {
         chunk_bytes: chunk_bytes.unwrap_or_else(|| tables::chunk_bytes(total, jobs)),
         has_tid_range_scan: source.server.major() >= 14,
     };
-    let same_version = same_version(source, target);
     ordinary().map(|table| TablePlan::new(table, &source.types, cutting, &same_version)).collect()
 }
 
@@ -108,7 +121,7 @@ fn names(source: &Catalog, kind: TableKind) -> Vec<QualifiedName> {
 }
 
 /// The source's path without the schema of the legacy vector extension.
-fn search_path(path: &str) -> String {
+pub fn search_path(path: &str) -> String {
     let kept: Vec<&str> = path
         .split(',')
         .map(str::trim)
@@ -117,7 +130,8 @@ fn search_path(path: &str) -> String {
     kept.join(", ")
 }
 
-fn batches(oids: &[Oid]) -> Vec<LargeObjectBatch> {
+/// Large objects in batches.
+pub fn batches(oids: &[Oid]) -> Vec<LargeObjectBatch> {
     oids.chunks(LARGE_OBJECT_BATCH)
         .filter_map(|batch| Some(LargeObjectBatch { first: *batch.first()?, last: *batch.last()? }))
         .collect()

@@ -115,6 +115,7 @@ impl TablePlan {
             columns: self.columns.len(),
             masked: positions(&self.columns, &Treatment::MaskedArray),
             embedded: positions(&self.columns, &Treatment::Embedding),
+            is_archived: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The check stage: both catalogs, the client tools, and the findings.
 
-use super::Context;
+use super::{Context, Source};
 use crate::catalog::{Catalog, SessionRights};
 use crate::error::{Error, Exit, Fault};
 use crate::pg::{Access, Endpoint, Session, SessionError};
@@ -13,6 +13,8 @@ use crate::transfer::ledger;
 pub struct Checked {
     /// The source, outside any snapshot.
     pub source: Catalog,
+    /// What the source's role cannot read.
+    pub source_rights: Rights,
     /// The source's `search_path` by default.
     pub search_path: String,
     /// The target.
@@ -26,20 +28,28 @@ pub struct Checked {
 }
 
 /// What one session reads.
-struct Read {
-    catalog: Catalog,
-    rights: Rights,
-    search_path: String,
+pub(super) struct Read {
+    pub(super) catalog: Catalog,
+    pub(super) rights: Rights,
+    pub(super) search_path: String,
     ledger: Option<String>,
 }
 
 impl Context<'_> {
     pub(super) async fn check(&self) -> Result<Checked, Error> {
         let refused = |fault: Box<dyn Fault>| Error { exit: Exit::Refused, fault };
-        let source = self.read(&self.source).await.map_err(refused)?;
-        let mut target = self.read(&self.target).await.map_err(refused)?;
+        let source = match &self.source {
+            Source::Server(endpoint) => read(endpoint).await.map_err(refused)?,
+            Source::Archive(stored) => Read {
+                catalog: stored.source.catalog.clone(),
+                rights: stored.source.rights.clone(),
+                search_path: stored.source.search_path.clone(),
+                ledger: None,
+            },
+        };
+        let mut target = read(&self.target).await.map_err(refused)?;
         let admin = match &self.admin {
-            Some(endpoint) => Some(self.read(endpoint).await.map_err(refused)?.catalog),
+            Some(endpoint) => Some(read(endpoint).await.map_err(refused)?.catalog),
             None => None,
         };
         if let (None, Some(admin)) = (&target.catalog.server.shared_preload_libraries, &admin) {
@@ -62,13 +72,13 @@ impl Context<'_> {
                 Some(run) => Ledger::Other(run),
             },
             replaces_target: false,
-            is_fenced: self.settings.fence,
+            is_fenced: self.settings.fence || matches!(self.source, Source::Archive(_)),
             owner: self.settings.choices.owner.as_deref(),
             vector_index: self.settings.choices.vector_index,
             jobs: self.jobs(&source.catalog, &target.catalog),
         });
-        let (source, search_path, target) = (source.catalog, source.search_path, target.catalog);
-        Ok(Checked { source, search_path, target, admin, tools, findings })
+        let Read { catalog: source, rights: source_rights, search_path, .. } = source;
+        Ok(Checked { source, source_rights, search_path, target: target.catalog, admin, tools, findings })
     }
 
     fn has_same_address(&self) -> bool {
@@ -76,37 +86,11 @@ impl Context<'_> {
             let conninfo = &endpoint.conninfo;
             (conninfo.host().clone(), conninfo.address(), conninfo.port())
         };
-        address(&self.source) == address(&self.target)
+        matches!(&self.source, Source::Server(source) if address(source) == address(&self.target))
     }
 
-    async fn read(&self, endpoint: &Endpoint) -> Result<Read, Box<dyn Fault>> {
-        let boxed = |error: SessionError| -> Box<dyn Fault> { Box::new(error) };
-        let session = Session::open(endpoint, Access::Read, "pg_catalog").await.map_err(boxed)?;
-        let client = &session.client;
-        let catalog =
-            Catalog::read(client, endpoint.side).await.map_err(|error| Box::new(error) as Box<dyn Fault>)?;
-        let rights =
-            Rights::read(client, endpoint.side).await.map_err(|error| Box::new(error) as Box<dyn Fault>)?;
-        let row = client.query_one(include_str!("../../sql/session/default_search_path.sql"), &[]).await;
-        let row = row.map_err(|error| boxed(session.failed("read the default search_path", error)))?;
-        let ledger =
-            ledger::owner(client).await.map_err(|error| boxed(session.failed("look for a ledger", error)))?;
-        session.close().await;
-        Ok(Read { catalog, rights, search_path: row.get("search_path"), ledger })
-    }
-
-    /// As many lanes as this machine has cores, twice over since each waits for two servers, but no more than
-    /// both servers have connections for.
     pub(super) fn jobs(&self, source: &Catalog, target: &Catalog) -> u16 {
-        let free = |catalog: &Catalog| {
-            let settings = &catalog.server.settings;
-            let taken = i32::try_from(catalog.clients.len()).unwrap_or(i32::MAX);
-            settings.max_connections.saturating_sub(settings.reserved_connections).saturating_sub(taken) / 2
-        };
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let by_servers = u16::try_from(free(source).min(free(target)).max(1)).unwrap_or(1);
-        let by_machine = u16::try_from((2 * cores).clamp(2, 8)).unwrap_or(8);
-        self.settings.jobs.unwrap_or(by_machine.min(by_servers))
+        jobs(self.settings.jobs, &[source, target])
     }
 
     /// How pg_dump reaches an endpoint.
@@ -119,4 +103,35 @@ impl Context<'_> {
     pub(super) fn limits(&self) -> ChildLimits {
         ChildLimits { stall: self.settings.connections.stall, cancel: self.stop.clone() }
     }
+}
+
+/// Reads what the check needs of a server.
+pub(super) async fn read(endpoint: &Endpoint) -> Result<Read, Box<dyn Fault>> {
+    let boxed = |error: SessionError| -> Box<dyn Fault> { Box::new(error) };
+    let session = Session::open(endpoint, Access::Read, "pg_catalog").await.map_err(boxed)?;
+    let client = &session.client;
+    let catalog =
+        Catalog::read(client, endpoint.side).await.map_err(|error| Box::new(error) as Box<dyn Fault>)?;
+    let rights =
+        Rights::read(client, endpoint.side).await.map_err(|error| Box::new(error) as Box<dyn Fault>)?;
+    let row = client.query_one(include_str!("../../sql/session/default_search_path.sql"), &[]).await;
+    let row = row.map_err(|error| boxed(session.failed("read the default search_path", error)))?;
+    let ledger =
+        ledger::owner(client).await.map_err(|error| boxed(session.failed("look for a ledger", error)))?;
+    session.close().await;
+    Ok(Read { catalog, rights, search_path: row.get("search_path"), ledger })
+}
+
+/// As many lanes as were asked for; else as this machine has cores, twice over since each waits for two servers,
+/// but no more than all servers have connections for.
+pub(super) fn jobs(wanted: Option<u16>, servers: &[&Catalog]) -> u16 {
+    let free = |catalog: &&Catalog| {
+        let settings = &catalog.server.settings;
+        let taken = i32::try_from(catalog.clients.len()).unwrap_or(i32::MAX);
+        settings.max_connections.saturating_sub(settings.reserved_connections).saturating_sub(taken) / 2
+    };
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let by_servers = servers.iter().map(free).min().unwrap_or(1).max(1);
+    let by_machine = u16::try_from((2 * cores).clamp(2, 8)).unwrap_or(8);
+    wanted.unwrap_or(by_machine.min(u16::try_from(by_servers).unwrap_or(1)))
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::archive::missing;
 use super::{Context, append, shared};
 use crate::error::{Error, Exit, Fault};
 use crate::event::{Event, Stage};
@@ -11,6 +12,7 @@ use crate::journal::{Record, RunDirectory};
 use crate::pg::{Access, Session, SessionError};
 use crate::plan::Plan;
 use crate::schema::apply::Applier;
+use crate::transfer::archive::Writer;
 use crate::transfer::digest::Digest;
 use crate::transfer::lane::{Found, Lane, Move};
 use crate::transfer::pool::{self, Ended};
@@ -25,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The session that holds the snapshot is gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the session that holds the source's snapshot broke off")]
-struct SnapshotLost(#[source] SessionError);
+pub(super) struct SnapshotLost(#[source] pub(super) SessionError);
 
 impl Fault for SnapshotLost {
     fn class(&self) -> crate::error::Class {
@@ -62,9 +64,11 @@ impl Context<'_> {
         plan: &Plan,
         done: &HashMap<String, Option<Digest>>,
         snapshot: &Snapshot,
+        writer: Option<&Writer>,
     ) -> Result<Found, Error> {
-        let shared = shared(self, plan, snapshot);
-        let tasks = work::tasks(plan, |item| done.contains_key(item));
+        let shared = shared(self, plan, snapshot, writer);
+        let mut tasks = work::tasks(plan, |item| done.contains_key(item));
+        tasks.extend(writer.into_iter().flat_map(|writer| missing(writer, plan, done)));
         seed(&shared, plan, done);
         self.announce_work(plan, &tasks);
         let begun = std::time::Instant::now();
@@ -88,7 +92,7 @@ impl Context<'_> {
 
     fn announce_work(&self, plan: &Plan, tasks: &[crate::transfer::schedule::Task<Work>]) {
         let count = |wanted: fn(&Work) -> bool| tasks.iter().filter(|task| wanted(&task.work)).count() as u64;
-        let chunks = |work: &Work| matches!(work, Work::Chunk { .. } | Work::LargeObjects { .. });
+        let chunks = |work: &Work| work.member().is_some();
         let weight = tasks.iter().filter(|task| chunks(&task.work)).map(|task| task.weight).sum();
         let rows = plan.tables.iter().map(|table| table.estimated_rows).sum::<Option<u64>>();
         self.events.emit(Event::StageStarted {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Context, append};
+use super::{Context, Source, append};
 use crate::catalog::{self, SequenceValue};
 use crate::error::{Error, Exit, Fault, Side};
 use crate::event::Stage;
@@ -15,7 +15,7 @@ use crate::transfer::snapshot::Snapshot;
 
 /// Why the last part of a move failed.
 #[derive(Debug, thiserror::Error)]
-enum FinishError {
+pub(super) enum FinishError {
     #[error(transparent)]
     Session(#[from] SessionError),
     #[error(transparent)]
@@ -65,12 +65,16 @@ impl Context<'_> {
         append(directory, Record::StageFinished { stage: Stage::Finish })
     }
 
-    async fn sequence_values(
+    pub(super) async fn sequence_values(
         &self,
         side: Side,
         snapshot: &Snapshot,
     ) -> Result<Vec<SequenceValue>, FinishError> {
-        let endpoint = if side == Side::Source { &self.source } else { &self.target };
+        let endpoint = match (side, &self.source) {
+            (Side::Source, Source::Archive(stored)) => return Ok(stored.sequences.clone()),
+            (Side::Source, Source::Server(endpoint)) => endpoint,
+            (Side::Target, _) => &self.target,
+        };
         let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
         let values = catalog::sequence_values(&session.client, side, &snapshot.catalog.sequences).await?;
         session.close().await;

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use super::{Checked, Context, Outcome};
+use super::archive::row_counts;
+use super::{Checked, Context, Outcome, Source};
 use crate::catalog::Catalog;
 use crate::error::{Class, Error, Exit, Fault, Side};
-use crate::event::{Event, Stage};
+use crate::event::{Event, Events, Stage};
 use crate::journal::{Record, RunDirectory};
-use crate::pg::{Access, QualifiedName, Session};
+use crate::pg::{Access, Endpoint, QualifiedName, Session};
 use crate::plan::make::{self, Obstacles, Request};
 use crate::plan::{Plan, TablePlan, ddl, vector};
 use crate::preflight::{Finding, Severity};
-use crate::schema::{DumpRequest, Entry, dump_schema};
+use crate::schema::{ChildLimits, ClientTools, DumpRequest, Entry, dump_schema};
 use crate::transfer::digest::Digest;
 use crate::transfer::relay;
 use crate::transfer::snapshot::Snapshot;
@@ -38,11 +39,18 @@ impl Context<'_> {
         snapshot: &Snapshot,
         scratch: &Path,
     ) -> Result<Prepared, Error> {
-        let entries = self.entries(checked, snapshot, scratch).await?;
         let (source, target) = (&snapshot.catalog, &checked.target);
         let jobs = self.jobs(source, target);
-        let tables = make::tables(source, target, jobs, self.settings.chunk_bytes);
-        let vector_rows = count_vectors(snapshot).await?;
+        let (entries, tables, vector_rows) = match &self.source {
+            Source::Server(_) => (
+                self.entries(checked, snapshot, scratch).await?,
+                make::tables(source, target, jobs, self.settings.chunk_bytes),
+                count_vectors(snapshot).await?,
+            ),
+            Source::Archive(stored) => {
+                (stored.entries.clone(), stored.rows.tables.clone(), row_counts(stored))
+            }
+        };
         let setting_contexts = self.setting_contexts(source).await?;
         let input = ddl::Input {
             source,
@@ -63,8 +71,12 @@ impl Context<'_> {
             chunk_bytes: self.settings.chunk_bytes,
             large_objects: &snapshot.large_objects,
         };
-        let (plan, obstacles) = make::make(&request, &entries, &input);
-        let findings = findings(obstacles);
+        let (mut plan, obstacles) = make::make(&request, &entries, &input);
+        let mut findings = findings(obstacles);
+        if let Source::Archive(stored) = &self.source {
+            plan.large_objects.clone_from(&stored.rows.large_objects);
+            findings.extend(Self::unloadable(stored, checked));
+        }
         Ok(Prepared { plan, entries, findings })
     }
 
@@ -90,22 +102,7 @@ impl Context<'_> {
         scratch: &Path,
     ) -> Result<Vec<Entry>, Error> {
         let Ok(tools) = &checked.tools else { unreachable!("the check refuses a run without client tools") };
-        let archive = scratch.join("schema.dump");
-        // A resumed run reads the schema again.
-        let _ = std::fs::remove_file(&archive);
-        let request = DumpRequest {
-            tools,
-            side: Side::Source,
-            endpoint: &Self::child(&self.source)?,
-            snapshot: Some(&snapshot.id),
-            archive: &archive,
-            limits: &self.limits(),
-        };
-        let dump = dump_schema(&request).await.map_err(|error| Error::new(Exit::Refused, error))?;
-        for warning in dump.warnings {
-            self.events.note(format!("pg_dump: {warning}"));
-        }
-        Ok(dump.entries)
+        read_schema(tools, self.source.server(), snapshot, scratch, &self.limits(), self.events).await
     }
 
     pub(super) fn write_down(
@@ -169,6 +166,33 @@ impl Context<'_> {
     }
 }
 
+/// The source's DDL, by pg_dump in the snapshot.
+pub(super) async fn read_schema(
+    tools: &ClientTools,
+    source: &Endpoint,
+    snapshot: &Snapshot,
+    scratch: &Path,
+    limits: &ChildLimits,
+    events: &Events,
+) -> Result<Vec<Entry>, Error> {
+    let archive = scratch.join("schema.dump");
+    // A resumed run reads the schema again.
+    let _ = std::fs::remove_file(&archive);
+    let request = DumpRequest {
+        tools,
+        side: Side::Source,
+        endpoint: &Context::child(source)?,
+        snapshot: Some(&snapshot.id),
+        archive: &archive,
+        limits,
+    };
+    let dump = dump_schema(&request).await.map_err(|error| Error::new(Exit::Refused, error))?;
+    for warning in dump.warnings {
+        events.note(format!("pg_dump: {warning}"));
+    }
+    Ok(dump.entries)
+}
+
 /// A table could not be read through.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {what}")]
@@ -184,7 +208,7 @@ impl Fault for Unreadable {
 }
 
 /// A private directory that goes away.
-fn scratch() -> Result<Scratch, Error> {
+pub(super) fn scratch() -> Result<Scratch, Error> {
     let random = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 1);
     let path = std::env::temp_dir().join(format!("pgmove-{random:016x}"));
     let made = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&path);
@@ -193,10 +217,10 @@ fn scratch() -> Result<Scratch, Error> {
     })
 }
 
-struct Scratch(std::path::PathBuf);
+pub(super) struct Scratch(std::path::PathBuf);
 
 impl Scratch {
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.0
     }
 }

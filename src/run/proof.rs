@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::prepare::SCHEMA;
-use super::{Checked, Context, resume};
+use super::{Checked, Context, Source, resume};
 use crate::catalog::{Catalog, TableKind};
 use crate::error::{Error, Exit, Side};
 use crate::event::Stage;
@@ -37,13 +37,21 @@ impl Context<'_> {
         found: &Found,
         snapshot: Snapshot,
     ) -> Result<Comparison, Error> {
-        let entries = self.entries(checked, &snapshot, directory.path()).await?;
         let before: Vec<Entry> =
             directory.read_document(SCHEMA).map_err(|error| Error::new(Exit::Resumable, error))?;
+        // An archive does not change: its hash was compared.
+        let now = match &self.source {
+            Source::Server(_) => Some(self.entries(checked, &snapshot, directory.path()).await?),
+            Source::Archive(_) => None,
+        };
         let work = async {
             let mut comparison = Comparison::default();
+            if let Source::Archive(stored) = &self.source {
+                self.compare_stored(stored, checked, plan, found, directory, &mut comparison).await?;
+            }
+            let Some(now) = now else { return Ok(comparison) };
             self.compare(checked, plan, found, &snapshot, directory, &mut comparison).await?;
-            let outcome = match resume::first_change(&before, &entries) {
+            let outcome = match resume::first_change(&before, &now) {
                 Some(changed) => {
                     self.written(format!("the source's schema was changed meanwhile: {changed}"))
                 }
@@ -51,7 +59,7 @@ impl Context<'_> {
             };
             comparison.push("source", Aspect::SourceUnchanged, outcome);
             snapshot.release().await;
-            Ok::<_, VerifyError>(comparison)
+            Ok(comparison)
         };
         self.stage(Stage::Verify, work).await.map_err(|error| match error {
             VerifyError::Interrupted => Error::new(Exit::Interrupted, super::Interrupted),
@@ -70,7 +78,7 @@ impl Context<'_> {
     ) -> Result<(), VerifyError> {
         let (ours, theirs) = (&snapshot.catalog, self.target_catalog().await?);
         let snapshots = [
-            verify::Snapshot::held_elsewhere(&encoded(&self.source, plan), &snapshot.id),
+            verify::Snapshot::held_elsewhere(&encoded(self.source.server(), plan), &snapshot.id),
             verify::Snapshot::take(&encoded(&self.target, plan), &tables_of(&theirs)).await?,
         ];
         for (index, table) in plan.tables.iter().enumerate() {
@@ -88,7 +96,7 @@ impl Context<'_> {
         for snapshot in snapshots {
             snapshot.release().await;
         }
-        let endpoints = [&self.source, &self.target];
+        let endpoints = [self.source.server(), &self.target];
         let expected = settings::Expected {
             before: Some(&checked.target.database),
             held: &["default_transaction_read_only"],
@@ -126,7 +134,7 @@ impl Context<'_> {
         found: &Found,
         snapshot: &Snapshot,
     ) -> Result<Outcome, VerifyError> {
-        let session = Session::open(&self.source, Access::Read, "pg_catalog").await?;
+        let session = Session::open(self.source.server(), Access::Read, "pg_catalog").await?;
         let now = Catalog::read(&session.client, Side::Source).await?;
         session.close().await;
         let state = SourceState {
@@ -139,7 +147,7 @@ impl Context<'_> {
         }
         self.events.note("the source may have been written since its snapshot; reading and hashing it again");
         let theirs = self.target_catalog().await?;
-        let (source, target) = (encoded(&self.source, plan), encoded(&self.target, plan));
+        let (source, target) = (encoded(self.source.server(), plan), encoded(&self.target, plan));
         let later = [
             verify::Snapshot::take(&source, &tables_of(&now)).await?,
             verify::Snapshot::take(&target, &tables_of(&theirs)).await?,
@@ -186,14 +194,14 @@ impl Context<'_> {
         source::written(detail, self.settings.accept_writes)
     }
 
-    async fn target_catalog(&self) -> Result<Catalog, VerifyError> {
+    pub(super) async fn target_catalog(&self) -> Result<Catalog, VerifyError> {
         let session = Session::open(&self.target, Access::Read, "pg_catalog").await?;
         let catalog = Catalog::read(&session.client, Side::Target).await?;
         session.close().await;
         Ok(catalog)
     }
 
-    fn reading(&self, plan: &Plan) -> Reading {
+    pub(super) fn reading(&self, plan: &Plan) -> Reading {
         Reading {
             method: Method::Reread,
             jobs: plan.jobs,
@@ -205,7 +213,7 @@ impl Context<'_> {
     }
 }
 
-fn encoded(endpoint: &Endpoint, plan: &Plan) -> Endpoint {
+pub(super) fn encoded(endpoint: &Endpoint, plan: &Plan) -> Endpoint {
     Endpoint { copy_encoding: plan.copy_encoding.clone(), ..endpoint.clone() }
 }
 
@@ -215,7 +223,7 @@ fn tables_of(catalog: &Catalog) -> Vec<QualifiedName> {
 }
 
 /// Three numbers must be one: what was copied, what the source counts, what the target holds.
-fn judge(table: &TablePlan, found: &Found, index: usize, comparison: &mut Comparison) -> Outcome {
+pub(super) fn judge(table: &TablePlan, found: &Found, index: usize, comparison: &mut Comparison) -> Outcome {
     let (copied, read_back) = (found.copied[index], found.read_back[index]);
     comparison.tables.push(TableResult {
         table: table.name.to_string(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::prepare::{PLAN, SCHEMA};
-use super::{Checked, Context, append};
+use super::{Checked, Context, Source, append};
 use crate::error::{Class, Error, Exit, Fault};
 use crate::journal::{Record, RunDirectory, SourceState};
 use crate::pg::{Access, Session, SessionError};
@@ -28,6 +28,9 @@ pub enum ResumeError {
     /// The source's schema has changed.
     #[error("the source's schema has changed since the run began: {0}")]
     SchemaChanged(String),
+    /// A restore was begun from another archive.
+    #[error("the archive is not the one that the run began with")]
+    OtherArchive,
     /// A table has changed that cannot be copied again.
     #[error("{0} has changed on the source, and foreign keys that point to it are built already")]
     Tied(String),
@@ -40,6 +43,7 @@ impl Fault for ResumeError {
     fn class(&self) -> Class {
         match self {
             ResumeError::OtherLedger { .. } => Class::Target,
+            ResumeError::OtherArchive => Class::User,
             ResumeError::SchemaChanged(_) | ResumeError::Tied(_) => Class::Source,
             ResumeError::Session(error) => error.class(),
         }
@@ -113,6 +117,9 @@ impl Context<'_> {
         }
         let mut done = ledger::read(&session.client).await.map_err(broken)?;
         if !latest_state(directory.records()).is_some_and(|state| state.is_proven_equal(&snapshot.state)) {
+            if matches!(self.source, Source::Archive(_)) {
+                return Err(start_over(ResumeError::OtherArchive));
+            }
             self.prove_again(directory, checked, snapshot, &plan, &mut done, &session).await?;
             let record = Record::Planned { state: snapshot.state.clone() };
             append(directory, record)?;
@@ -182,6 +189,14 @@ impl Context<'_> {
         done.retain(|item, _| !item.starts_with("large-objects:"));
         Ok(())
     }
+}
+
+/// Whether every row that the run has read is of this state of the source.
+pub(super) fn is_one_state(records: &[Record], now: &SourceState) -> bool {
+    records.iter().all(|record| match record {
+        Record::Planned { state } => state.is_proven_equal(now),
+        _ => true,
+    })
 }
 
 fn latest_state(records: &[Record]) -> Option<&SourceState> {

@@ -24,6 +24,9 @@ pub enum ConvertError {
     /// Not a one-dimensional `real[]` in the form that `array_send` writes.
     #[error("a value that should be a one-dimensional real[] is not")]
     NotAnArray,
+    /// Not in the form that `vector_send` writes.
+    #[error("a value that should be a vector is not")]
+    NotAVector,
     /// pgvector holds no NULL.
     #[error("an embedding holds a NULL element")]
     NullElement,
@@ -35,12 +38,27 @@ pub enum ConvertError {
 /// Appends `row` (COPY BINARY, field count first) to `out`, with the fields at `columns` turned from `real[]`
 /// into `vector`.
 pub fn embed(row: &[u8], width: usize, columns: &[usize], out: &mut BytesMut) -> Result<(), ConvertError> {
+    replace(row, width, columns, out, vector)
+}
+
+/// The reverse of [`embed`]: fields at `columns` are turned from `vector` into the `real[]` that they were.
+pub fn extract(row: &[u8], width: usize, columns: &[usize], out: &mut BytesMut) -> Result<(), ConvertError> {
+    replace(row, width, columns, out, array)
+}
+
+fn replace(
+    row: &[u8],
+    width: usize,
+    columns: &[usize],
+    out: &mut BytesMut,
+    convert: fn(&[u8], &mut BytesMut) -> Result<(), ConvertError>,
+) -> Result<(), ConvertError> {
     let fields = fields(row, width)?;
     out.put_slice(&row[..2]);
     for (position, field) in fields.enumerate() {
         match field {
             None => out.put_i32(-1),
-            Some(value) if columns.contains(&position) => vector(value, out)?,
+            Some(value) if columns.contains(&position) => convert(value, out)?,
             Some(value) => {
                 out.put_i32(i32::try_from(value.len()).map_err(|_| RowError::Framing)?);
                 out.put_slice(value);
@@ -81,13 +99,31 @@ fn vector(array: &[u8], out: &mut BytesMut) -> Result<(), ConvertError> {
     if rest.is_empty() { Ok(()) } else { Err(ConvertError::NotAnArray) }
 }
 
+fn array(vector: &[u8], out: &mut BytesMut) -> Result<(), ConvertError> {
+    let (header, elements) = vector.split_first_chunk::<4>().ok_or(ConvertError::NotAVector)?;
+    let length = i16::from_be_bytes([header[0], header[1]]);
+    let size = usize::try_from(length).map_err(|_| ConvertError::NotAVector)?;
+    if elements.len() != 4 * size {
+        return Err(ConvertError::NotAVector);
+    }
+    out.put_i32(20 + 8 * i32::from(length));
+    for word in [1, 0, FLOAT4, i32::from(length), 1] {
+        out.put_i32(word);
+    }
+    for element in elements.chunks_exact(4) {
+        out.put_i32(4);
+        out.put_slice(element);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn array(values: &[Option<f32>]) -> Vec<u8> {
+    fn real_array(values: &[Option<f32>]) -> Vec<u8> {
         let length = i32::try_from(values.len()).expect("short");
         let mut bytes: Vec<u8> =
             [1, 0, FLOAT4, length, 1].iter().flat_map(|word: &i32| word.to_be_bytes()).collect();
@@ -116,16 +152,16 @@ mod tests {
     #[test]
     fn the_layout_is_that_of_vector_send() {
         let expected = row(&[0, 2, 0, 0, 0x3f, 0x80, 0, 0, 0x80, 0, 0, 0]);
-        assert_eq!(convert(&array(&[Some(1.0), Some(-0.0)])), Ok(expected));
+        assert_eq!(convert(&real_array(&[Some(1.0), Some(-0.0)])), Ok(expected));
     }
 
     #[test]
     fn what_pgvector_would_refuse_is_refused_here() {
-        assert_eq!(convert(&array(&[Some(1.0), None])), Err(ConvertError::NullElement));
-        assert_eq!(convert(&array(&[Some(f32::INFINITY)])), Err(ConvertError::NotFinite(f32::INFINITY)));
-        assert!(matches!(convert(&array(&[Some(f32::NAN)])), Err(ConvertError::NotFinite(_))));
+        assert_eq!(convert(&real_array(&[Some(1.0), None])), Err(ConvertError::NullElement));
+        assert_eq!(convert(&real_array(&[Some(f32::INFINITY)])), Err(ConvertError::NotFinite(f32::INFINITY)));
+        assert!(matches!(convert(&real_array(&[Some(f32::NAN)])), Err(ConvertError::NotFinite(_))));
         assert_eq!(convert(&[0; 12]), Err(ConvertError::NotAnArray));
-        let mut text = array(&[Some(1.0)]);
+        let mut text = real_array(&[Some(1.0)]);
         text[11] = 25; // an array of text
         assert_eq!(convert(&text), Err(ConvertError::NotAnArray));
     }
@@ -133,9 +169,12 @@ mod tests {
     proptest! {
         #[test]
         fn every_bit_of_every_value_arrives(values in prop::collection::vec(-1e30f32..1e30, 0..64)) {
-            let out = convert(&array(&values.iter().copied().map(Some).collect::<Vec<_>>())).expect("finite");
+            let out = convert(&real_array(&values.iter().copied().map(Some).collect::<Vec<_>>())).expect("finite");
             let body: Vec<u8> = values.iter().flat_map(|value| value.to_be_bytes()).collect();
             prop_assert_eq!(&out[10..], &body[..]);
+            let mut back = BytesMut::new();
+            extract(&out, 1, &[0], &mut back).expect("a vector");
+            prop_assert_eq!(&back[..], &row(&real_array(&values.iter().copied().map(Some).collect::<Vec<_>>()))[..]);
         }
 
         #[test]
@@ -143,6 +182,8 @@ mod tests {
             let _ = convert(&bytes);
             let mut out = BytesMut::new();
             let _ = embed(&bytes, 1, &[0], &mut out);
+            let _ = extract(&bytes, 1, &[0], &mut out);
+            let _ = extract(&row(&bytes), 1, &[0], &mut out);
         }
     }
 }

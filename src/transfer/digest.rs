@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Row count and checksum of a set of rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Digest {
     /// How many rows.
     pub rows: u64,
@@ -42,7 +43,7 @@ impl Digest {
 
     /// The digest with this count and the checksum that [`Digest::checksum`] wrote; `None` if it is not one.
     pub fn parse(rows: u64, checksum: &str) -> Option<Digest> {
-        if checksum.len() != 64 || !checksum.is_ascii() {
+        if checksum.len() != 64 || !checksum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         let mut sums = [0; 4];

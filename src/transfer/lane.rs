@@ -13,6 +13,7 @@ use crate::error::{Class, Fault};
 use crate::event::{Event, Events, Stage};
 use crate::pg::session::{self, Access, Endpoint, Session, SessionError};
 use crate::plan::{Phase, Plan, TablePlan};
+use crate::transfer::archive::{Archive, Writer};
 use crate::transfer::digest::Digest;
 use crate::transfer::pool::Worker;
 use crate::transfer::relay::RelayError;
@@ -23,6 +24,9 @@ mod chunk;
 mod large_object;
 mod read_back;
 
+pub(crate) use chunk::confirm;
+pub(crate) use large_object::hash as hash_large_objects;
+
 /// How often a task is tried when connections are cut, and how long the first wait is; each further wait is
 /// twice as long.
 const ATTEMPTS: u32 = 5;
@@ -31,12 +35,12 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// What every lane of a move shares.
 #[derive(Debug)]
 pub struct Move {
-    /// The source.
-    pub source: Endpoint,
-    /// The target, as its ordinary role.
-    pub target: Endpoint,
-    /// The exported snapshot that source sessions import.
-    pub snapshot: String,
+    /// Where rows come from.
+    pub origin: Origin,
+    /// The target, as its ordinary role; `None` if an archive takes its place.
+    pub target: Option<Endpoint>,
+    /// The archive that is written.
+    pub archive: Option<Writer>,
     /// What to do.
     pub plan: Plan,
     /// Who listens.
@@ -47,6 +51,20 @@ pub struct Move {
     pub found: Mutex<Found>,
     /// Server processes that build, by lane, for whoever watches their progress.
     pub builders: Mutex<std::collections::BTreeMap<usize, (i32, String)>>,
+}
+
+/// Where the rows of a move come from.
+#[derive(Debug)]
+pub enum Origin {
+    /// The source's server.
+    Server {
+        /// How to reach it.
+        endpoint: Endpoint,
+        /// The exported snapshot that sessions import.
+        snapshot: String,
+    },
+    /// An archive.
+    Archive(Arc<Archive>),
 }
 
 /// What copying, counting and reading back found, by the table's position in the plan.
@@ -116,7 +134,7 @@ impl Fault for LaneError {
                 RelayError::Source(_) | RelayError::Stalled(_) | RelayError::Convert { .. } => Class::Source,
                 RelayError::Target(_) | RelayError::TargetStalled(_) => Class::Target,
                 RelayError::Row { .. } | RelayError::Stream(_) | RelayError::Count { .. } => Class::Integrity,
-                RelayError::Archive(_) => Class::Environment,
+                RelayError::Archive(error) => error.class(),
             },
         }
     }
@@ -142,6 +160,7 @@ impl Fault for LaneError {
                 RelayError::Convert { .. } => {
                     Some("pgvector holds finite numbers only: repair or delete the row on the source".into())
                 }
+                RelayError::Archive(error) => error.hint(),
                 _ => None,
             },
         }
@@ -229,6 +248,8 @@ impl Lane {
             Work::Vacuum { table } => self.maintain("VACUUM", table).await,
             Work::Analyze { table } => self.maintain("ANALYZE", table).await,
             Work::Build { step } => self.build(step).await,
+            Work::StoreChunk { table, chunk } => self.store_chunk(table, chunk).await,
+            Work::StoreLargeObjects { batch } => self.store_large_objects(batch).await,
         }
     }
 
@@ -237,8 +258,8 @@ impl Lane {
     async fn is_committed_after_all(&mut self, work: Work, process: Option<i32>) -> Result<bool, LaneError> {
         let Some(item) = work.item(&self.shared.plan) else { return Ok(false) };
         let what = self.describe(work);
-        let application_name = self.shared.target.application_name.clone();
         loop {
+            let application_name = self.target_endpoint().application_name.clone();
             let target = self.target(&what).await?;
             let row = target
                 .client
@@ -279,19 +300,19 @@ impl Lane {
         }
     }
 
-    async fn source(&mut self, what: &str) -> Result<&Session, LaneError> {
-        if self.source.is_none() {
+    /// The source's session, opened where need be; `None` if an archive is the source.
+    async fn source(&mut self, what: &str) -> Result<Option<&Session>, LaneError> {
+        if let (None, Origin::Server { endpoint, snapshot }) = (&self.source, &self.shared.origin) {
             let error = |source| LaneError::Session { what: what.to_owned(), source };
-            let session =
-                Session::open(&self.shared.source, Access::Read, "pg_catalog").await.map_err(error)?;
+            let session = Session::open(endpoint, Access::Read, "pg_catalog").await.map_err(error)?;
             let import = format!(
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
-                crate::pg::quote_literal(&self.shared.snapshot)
+                crate::pg::quote_literal(snapshot)
             );
             session.run(&import, "import the snapshot").await.map_err(error)?;
             self.source = Some(session);
         }
-        Ok(self.source.as_ref().expect("it was just opened"))
+        Ok(self.source.as_ref())
     }
 
     async fn target(&mut self, what: &str) -> Result<&Session, LaneError> {
@@ -299,7 +320,7 @@ impl Lane {
             let error = |source| LaneError::Session { what: what.to_owned(), source };
             let search_path = &self.shared.plan.search_path;
             let session =
-                Session::open(&self.shared.target, Access::Write, search_path).await.map_err(error)?;
+                Session::open(self.target_endpoint(), Access::Write, search_path).await.map_err(error)?;
             // A crash that loses the last commits loses their ledger rows with them; the last commit of the
             // run is synchronous and makes all before it durable.
             let set = format!(
@@ -312,12 +333,19 @@ impl Lane {
         Ok(self.target.as_ref().expect("it was just opened"))
     }
 
-    /// Both sessions, opened where need be.
-    async fn sessions(&mut self, what: &str) -> Result<(&Session, &Session), LaneError> {
+    fn target_endpoint(&self) -> &Endpoint {
+        self.shared.target.as_ref().expect("tasks that fill an archive only need no target")
+    }
+
+    /// Opens both sessions where need be.
+    async fn open_both(&mut self, what: &str) -> Result<(), LaneError> {
         self.source(what).await?;
-        self.target(what).await?;
-        let (source, target) = (self.source.as_ref(), self.target.as_ref());
-        Ok((source.expect("it was just opened"), target.expect("it was just opened")))
+        self.target(what).await.map(drop)
+    }
+
+    /// Both sessions, after [`Lane::open_both`].
+    fn both(&self) -> (Option<&Session>, &Session) {
+        (self.source.as_ref(), self.target.as_ref().expect("it was just opened"))
     }
 
     async fn maintain(&mut self, command: &str, table: usize) -> Result<(), LaneError> {
@@ -342,10 +370,10 @@ impl Lane {
             of => format!("{}, chunk {} of {of}", plan.tables[table].name, part + 1),
         };
         match work {
-            Work::Chunk { table, chunk } => part(table, chunk),
+            Work::Chunk { table, chunk } | Work::StoreChunk { table, chunk } => part(table, chunk),
             Work::ReadBack { table, part: index } => format!("read back {}", part(table, index)),
             Work::Count { table } => format!("count {}", plan.tables[table].name),
-            Work::LargeObjects { batch } => {
+            Work::LargeObjects { batch } | Work::StoreLargeObjects { batch } => {
                 format!("large objects, batch {} of {}", batch + 1, plan.large_objects.len())
             }
             Work::Vacuum { table } => format!("vacuum {}", plan.tables[table].name),
@@ -358,13 +386,15 @@ impl Lane {
     fn measure(&self, work: Work) -> (Option<String>, Option<u64>) {
         let plan = &self.shared.plan;
         let (table, is_part) = match work {
-            Work::Chunk { table, .. } | Work::ReadBack { table, .. } => (Some(table), true),
+            Work::Chunk { table, .. } | Work::StoreChunk { table, .. } | Work::ReadBack { table, .. } => {
+                (Some(table), true)
+            }
             Work::Count { table } | Work::Vacuum { table } | Work::Analyze { table } => (Some(table), false),
             Work::Build { step } => match plan.steps[step].phase {
                 Phase::Build { table, .. } => (table, false),
                 _ => (None, false),
             },
-            Work::LargeObjects { .. } => (None, false),
+            Work::LargeObjects { .. } | Work::StoreLargeObjects { .. } => (None, false),
         };
         let table = table.map(|table| &plan.tables[table]);
         let share = |table: &TablePlan| table.bytes / table.chunks.len().max(1) as u64;
@@ -374,7 +404,10 @@ impl Lane {
 
 fn stage_of(work: Work) -> Stage {
     match work {
-        Work::Chunk { .. } | Work::LargeObjects { .. } => Stage::Copy,
+        Work::Chunk { .. }
+        | Work::LargeObjects { .. }
+        | Work::StoreChunk { .. }
+        | Work::StoreLargeObjects { .. } => Stage::Copy,
         Work::Vacuum { .. } | Work::Build { .. } | Work::Analyze { .. } => Stage::Indexes,
         Work::Count { .. } | Work::ReadBack { .. } => Stage::Verify,
     }

@@ -4,6 +4,7 @@ pub mod archive;
 pub mod convert;
 pub mod digest;
 pub mod lane;
+pub mod large_object;
 pub mod ledger;
 pub mod pool;
 pub mod relay;

@@ -4,13 +4,17 @@
 //! apart without decoding them: each is checked, hashed, converted if it holds a legacy embedding, and
 //! appended to a buffer that is handed to the target when it holds [`BUFFER`] bytes. Memory is bounded by
 //! that buffer and the largest row. Nothing is ever flushed per row: that costs ten times the CPU.
+//!
+//! An archive may take the stream too, as the target gets it, or take the target's place ([`store`]); and it may
+//! be the source ([`crate::transfer::archive::rows`]), which gives its rows one by one as a server does.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, Stream, StreamExt};
 use tokio_postgres::{CopyInSink, CopyOutStream};
 
+use crate::transfer::archive::{ArchiveError, MemberWriter};
 use crate::transfer::convert::{self, ConvertError};
 use crate::transfer::digest::{Digest, Digester, RowError};
 
@@ -18,10 +22,10 @@ use crate::transfer::digest::{Digest, Digester, RowError};
 pub const BUFFER: usize = 64 * 1024;
 
 /// The signature, flags and extension length that a COPY BINARY stream begins with.
-const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// The field count that ends a COPY BINARY stream.
-const TRAILER: &[u8] = &[0xff, 0xff];
+pub(crate) const TRAILER: &[u8] = &[0xff, 0xff];
 
 /// What the rows look like on the wire.
 #[derive(Debug, Clone)]
@@ -34,9 +38,24 @@ pub enum Rows {
         masked: Vec<usize>,
         /// Positions of `real[]` values that become `vector`.
         embedded: Vec<usize>,
+        /// Whether they come from an archive: they are `vector` already, and hashed as the `real[]` they were.
+        is_archived: bool,
     },
     /// COPY text; counted only.
     Text,
+}
+
+impl Rows {
+    /// The same rows, but from an archive.
+    #[must_use]
+    pub fn archived(self) -> Rows {
+        match self {
+            Rows::Binary { columns, masked, embedded, .. } => {
+                Rows::Binary { columns, masked, embedded, is_archived: true }
+            }
+            Rows::Text => Rows::Text,
+        }
+    }
 }
 
 /// Why a stream broke off.
@@ -81,65 +100,94 @@ pub enum RelayError {
         /// Rows that the target reports.
         loaded: u64,
     },
-    /// The archive could not take the rows.
-    #[error("could not write the archive")]
-    Archive(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The archive could not take the rows, or is not what was written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
 }
 
-/// A further reader of the stream that the target gets.
-pub trait Tee {
-    /// Takes the next bytes of the stream.
-    fn take(&mut self, bytes: &Bytes) -> impl Future<Output = Result<(), RelayError>>;
+/// A server's COPY as a stream of rows.
+pub fn from_server(rows: CopyOutStream) -> impl Stream<Item = Result<Bytes, RelayError>> {
+    rows.map(|message| message.map_err(RelayError::Source))
 }
 
-/// No further reader.
-#[derive(Debug)]
-pub struct NoTee;
-
-impl Tee for NoTee {
-    async fn take(&mut self, _bytes: &Bytes) -> Result<(), RelayError> {
-        Ok(())
-    }
-}
-
-/// Copies all rows of `source` into `target`, finishes the COPY (not the transaction around it), and returns
-/// the digest; of text rows only the count counts. `progress` is told of rows and bytes as they are handed over.
+/// Copies all rows of `source` into `target`, and as they go there into `archive` if there is one; finishes the
+/// COPY (neither the transaction around it nor the archive's file), and returns the digest; of text rows only the
+/// count counts. `progress` is told of rows and bytes as they are handed over.
 ///
 /// On an error the sink is dropped, which makes the target abort its COPY.
 pub async fn relay(
-    source: CopyOutStream,
+    source: impl Stream<Item = Result<Bytes, RelayError>>,
     target: CopyInSink<Bytes>,
     rows: &Rows,
     stall: Duration,
-    tee: &mut impl Tee,
+    archive: &mut Option<MemberWriter>,
+    progress: impl FnMut(u64, u64),
+) -> Result<Digest, RelayError> {
+    let mut target = std::pin::pin!(target);
+    let pass_on = async |bytes: Bytes| {
+        if let Some(archive) = archive.as_mut() {
+            archive.write(&bytes).await?;
+        }
+        feed(&mut target, bytes, stall).await
+    };
+    let digest = drive(source, rows, stall, pass_on, progress).await?;
+    // Finishing waits for triggers-free but possibly long work on the server (a large last buffer, WAL): the
+    // server's own progress is not visible here, so the deadline is on the connection's keepalive.
+    let loaded = target.finish().await.map_err(RelayError::Target)?;
+    if loaded == digest.rows { Ok(digest) } else { Err(RelayError::Count { sent: digest.rows, loaded }) }
+}
+
+/// Copies all rows of `source` into `archive`, as a target would get them, and returns the digest as [`relay`]
+/// does. The archive's file is not finished.
+pub async fn store(
+    source: impl Stream<Item = Result<Bytes, RelayError>>,
+    archive: &mut MemberWriter,
+    rows: &Rows,
+    stall: Duration,
+    progress: impl FnMut(u64, u64),
+) -> Result<Digest, RelayError> {
+    let write = async |bytes: Bytes| Ok(archive.write(&bytes).await?);
+    drive(source, rows, stall, write, progress).await
+}
+
+/// Reads all rows of `source`, as they would be copied, and gives their digest as [`relay`] does.
+pub async fn examine(
+    source: impl Stream<Item = Result<Bytes, RelayError>>,
+    rows: &Rows,
+    stall: Duration,
+    progress: impl FnMut(u64, u64),
+) -> Result<Digest, RelayError> {
+    drive(source, rows, stall, async |_| Ok(()), progress).await
+}
+
+async fn drive(
+    source: impl Stream<Item = Result<Bytes, RelayError>>,
+    rows: &Rows,
+    stall: Duration,
+    mut take: impl AsyncFnMut(Bytes) -> Result<(), RelayError>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
     let mut source = std::pin::pin!(source);
-    let mut target = std::pin::pin!(target);
     let mut state = State::new(rows);
     let mut reported = 0;
-    while let Some(message) = next(&mut source, stall).await? {
-        state.take(&message)?;
-        if state.out.len() >= BUFFER {
+    loop {
+        let message = next(&mut source, stall).await?;
+        let is_last = message.is_none();
+        match message {
+            Some(message) => state.take(&message)?,
+            None => state.end()?,
+        }
+        if is_last || state.out.len() >= BUFFER {
             let bytes = state.out.split().freeze();
-            tee.take(&bytes).await?;
-            let (length, rows) = (bytes.len() as u64, state.count());
-            feed(&mut target, bytes, stall).await?;
-            progress(rows - reported, length);
-            reported = rows;
+            let (length, count) = (bytes.len() as u64, state.count());
+            take(bytes).await?;
+            progress(count - reported, length);
+            reported = count;
+        }
+        if is_last {
+            return Ok(state.digest());
         }
     }
-    state.end()?;
-    let bytes = state.out.split().freeze();
-    tee.take(&bytes).await?;
-    progress(state.count() - reported, bytes.len() as u64);
-    feed(&mut target, bytes, stall).await?;
-    let loaded = match tokio::time::timeout(stall, target.finish()).await {
-        Ok(loaded) => loaded.map_err(RelayError::Target)?,
-        Err(_) => return Err(RelayError::TargetStalled(stall)),
-    };
-    let digest = state.digest();
-    if loaded == digest.rows { Ok(digest) } else { Err(RelayError::Count { sent: digest.rows, loaded }) }
 }
 
 /// Reads all rows of `source` and returns their digest.
@@ -150,8 +198,9 @@ pub async fn read(
     stall: Duration,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
-    let mut source = std::pin::pin!(source);
-    let mut state = State::new(&Rows::Binary { columns, masked: masked.to_vec(), embedded: Vec::new() });
+    let mut source = std::pin::pin!(from_server(source));
+    let rows = Rows::Binary { columns, masked: masked.to_vec(), embedded: Vec::new(), is_archived: false };
+    let mut state = State::new(&rows);
     let (mut reported, mut bytes) = (0, 0);
     while let Some(message) = next(&mut source, stall).await? {
         bytes += message.len() as u64;
@@ -168,11 +217,11 @@ pub async fn read(
 }
 
 async fn next(
-    source: &mut std::pin::Pin<&mut CopyOutStream>,
+    source: &mut std::pin::Pin<&mut impl Stream<Item = Result<Bytes, RelayError>>>,
     stall: Duration,
 ) -> Result<Option<Bytes>, RelayError> {
     match tokio::time::timeout(stall, source.next()).await {
-        Ok(message) => message.transpose().map_err(RelayError::Source),
+        Ok(message) => message.transpose(),
         Err(_) => Err(RelayError::Stalled(stall)),
     }
 }
@@ -196,7 +245,7 @@ struct State {
 }
 
 enum Kind {
-    Binary { digester: Digester, columns: usize, embedded: Vec<usize> },
+    Binary { digester: Digester, columns: usize, embedded: Vec<usize>, is_archived: bool },
     Text { rows: u64 },
 }
 
@@ -210,12 +259,13 @@ enum Stage {
 impl State {
     fn new(rows: &Rows) -> Self {
         let (stage, kind) = match rows {
-            Rows::Binary { columns, masked, embedded } => (
+            Rows::Binary { columns, masked, embedded, is_archived } => (
                 Stage::Header,
                 Kind::Binary {
                     digester: Digester::new(*columns).masking(masked),
                     columns: *columns,
                     embedded: embedded.clone(),
+                    is_archived: *is_archived,
                 },
             ),
             Rows::Text => (Stage::Rows, Kind::Text { rows: 0 }),
@@ -230,8 +280,8 @@ impl State {
                 self.out.extend_from_slice(message);
                 Ok(())
             }
-            Kind::Binary { digester, columns, embedded } => {
-                let mut row = message;
+            Kind::Binary { digester, columns, embedded, is_archived } => {
+                let mut row = &message[..];
                 if self.stage == Stage::Header {
                     // The header rides in the first row's message.
                     row = row.strip_prefix(HEADER).ok_or(RelayError::Stream("has no COPY BINARY header"))?;
@@ -250,14 +300,21 @@ impl State {
                     return Ok(());
                 }
                 let position = digester.digest().rows + 1;
-                digester.row(row).map_err(|source| RelayError::Row { row: position, source })?;
+                let damaged = |source| RelayError::Row { row: position, source };
+                let unconvertible = |source| RelayError::Convert { row: position, source };
                 if embedded.is_empty() {
+                    digester.row(row).map_err(damaged)?;
                     self.out.extend_from_slice(row);
-                    Ok(())
+                } else if *is_archived {
+                    let mut original = BytesMut::with_capacity(row.len() * 2);
+                    convert::extract(row, *columns, embedded, &mut original).map_err(unconvertible)?;
+                    digester.row(&original).map_err(damaged)?;
+                    self.out.extend_from_slice(row);
                 } else {
-                    convert::embed(row, *columns, embedded, &mut self.out)
-                        .map_err(|source| RelayError::Convert { row: position, source })
+                    digester.row(row).map_err(damaged)?;
+                    convert::embed(row, *columns, embedded, &mut self.out).map_err(unconvertible)?;
                 }
+                Ok(())
             }
         }
     }
@@ -287,7 +344,7 @@ mod tests {
     use super::*;
 
     fn binary() -> State {
-        State::new(&Rows::Binary { columns: 1, masked: vec![], embedded: vec![] })
+        State::new(&Rows::Binary { columns: 1, masked: vec![], embedded: vec![], is_archived: false })
     }
 
     fn message(parts: &[&[u8]]) -> Bytes {

@@ -11,6 +11,7 @@ use crate::catalog::{self, Catalog, CatalogError, TableKind};
 use crate::error::{Class, Fault, Side};
 use crate::journal::SourceState;
 use crate::pg::{Access, Endpoint, Oid, QualifiedName, Session, SessionError};
+use crate::transfer::archive::contents::Contents;
 
 /// How many tables one LOCK statement names.
 const LOCK_BATCH: usize = 500;
@@ -24,7 +25,8 @@ const PAGE: u32 = 10_000;
 /// A held snapshot, and what the source holds in it.
 #[derive(Debug)]
 pub struct Snapshot {
-    session: Session,
+    /// Its holder; an archive needs none.
+    session: Option<Session>,
     /// Its name for `SET TRANSACTION SNAPSHOT`.
     pub id: String,
     /// The catalog, read inside it.
@@ -99,7 +101,7 @@ impl Snapshot {
                     system_identifier: catalog.server.system_identifier.clone(),
                     snapshot: catalog.snapshot.clone(),
                 };
-                return Ok(Snapshot { session, id, catalog, large_objects, state });
+                return Ok(Snapshot { session: Some(session), id, catalog, large_objects, state });
             }
             session.run("ROLLBACK", "begin again").await?;
             known = found;
@@ -109,19 +111,42 @@ impl Snapshot {
         ))
     }
 
+    /// The snapshot that an archive is. Nobody has to hold it, and it is the same as long as the archive is.
+    pub fn archived(contents: &Contents) -> Snapshot {
+        let sha256 = contents.archive.sha256();
+        Snapshot {
+            session: None,
+            id: String::new(),
+            catalog: contents.source.catalog.clone(),
+            large_objects: vec![],
+            state: SourceState {
+                system_identifier: Some(format!("archive {sha256}")),
+                snapshot: "0:0:".to_owned(),
+            },
+        }
+    }
+
     /// Asks the holder something, so that no idle connection is cut, and finds out whether it lives.
     pub async fn ping(&self) -> Result<(), SessionError> {
-        self.session.run("SELECT", "keep the snapshot").await
+        match &self.session {
+            Some(session) => session.run("SELECT", "keep the snapshot").await,
+            None => Ok(()),
+        }
     }
 
     /// The session, for reads inside the snapshot.
+    ///
+    /// # Panics
+    /// If the snapshot is an archive's: a defect of the caller.
     pub fn session(&self) -> &Session {
-        &self.session
+        self.session.as_ref().expect("only a server's snapshot is asked")
     }
 
     /// Lets go of the snapshot and its locks.
     pub async fn release(self) {
-        self.session.close().await;
+        if let Some(session) = self.session {
+            session.close().await;
+        }
     }
 }
 

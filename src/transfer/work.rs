@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::plan::{Phase, Plan};
+use crate::transfer::archive::Member;
 use crate::transfer::schedule::{Lock, Task};
 
 /// One task of a lane. Numbers are positions in the plan's lists.
@@ -47,6 +48,18 @@ pub enum Work {
         /// The table.
         table: usize,
     },
+    /// Copy a chunk of a table into the archive only.
+    StoreChunk {
+        /// The table.
+        table: usize,
+        /// The chunk.
+        chunk: usize,
+    },
+    /// Copy a batch of large objects into the archive only.
+    StoreLargeObjects {
+        /// The batch.
+        batch: usize,
+    },
 }
 
 impl Work {
@@ -56,10 +69,61 @@ impl Work {
             Work::Chunk { table, chunk } => Some(format!("chunk:{table}:{chunk}")),
             Work::LargeObjects { batch } => Some(format!("large-objects:{batch}")),
             Work::Build { step } => Some(format!("ddl:{}", plan.steps[step].id)),
-            Work::Count { .. } | Work::ReadBack { .. } | Work::Vacuum { .. } | Work::Analyze { .. } => None,
+            Work::Count { .. }
+            | Work::ReadBack { .. }
+            | Work::Vacuum { .. }
+            | Work::Analyze { .. }
+            | Work::StoreChunk { .. }
+            | Work::StoreLargeObjects { .. } => None,
+        }
+    }
+
+    /// Its file in an archive.
+    pub fn member(self) -> Option<Member> {
+        let number =
+            |position: usize| u32::try_from(position).expect("a plan has fewer than 2^32 of anything");
+        match self {
+            Work::Chunk { table, chunk } | Work::StoreChunk { table, chunk } => {
+                Some(Member::Chunk { table: number(table), chunk: number(chunk) })
+            }
+            Work::LargeObjects { batch } | Work::StoreLargeObjects { batch } => {
+                Some(Member::LargeObjects { chunk: number(batch) })
+            }
+            _ => None,
         }
     }
 }
+
+/// The tasks that put rows and large objects into an archive only, but for those whose file `is_stored`. None needs
+/// another.
+pub fn storing(plan: &Plan, is_stored: impl Fn(Work) -> bool) -> Vec<Task<Work>> {
+    let chunks = plan.tables.iter().enumerate().flat_map(|(table, found)| {
+        let weight = found.bytes / found.chunks.len().max(1) as u64;
+        (0..found.chunks.len()).map(move |chunk| (Work::StoreChunk { table, chunk }, weight))
+    });
+    let batches =
+        (0..plan.large_objects.len()).map(|batch| (Work::StoreLargeObjects { batch }, LARGE_OBJECTS_WEIGHT));
+    chunks
+        .chain(batches)
+        .filter(|(work, _)| !is_stored(*work))
+        .map(|(work, weight)| Task { work, needs: vec![], weight: weight.max(1), locks: vec![], memory: 0 })
+        .collect()
+}
+
+/// The tasks that count every table of the source.
+pub fn counting(plan: &Plan) -> Vec<Task<Work>> {
+    let count = |(table, found): (usize, &crate::plan::TablePlan)| Task {
+        work: Work::Count { table },
+        needs: vec![],
+        weight: (found.bytes / 32).max(1),
+        locks: vec![],
+        memory: 0,
+    };
+    plan.tables.iter().enumerate().map(count).collect()
+}
+
+/// What a batch of large objects costs; their sizes are not known.
+const LARGE_OBJECTS_WEIGHT: u64 = 1 << 24;
 
 /// Every task of the copying and building stages that `is_done` (by ledger item) does not name.
 pub fn tasks(plan: &Plan, is_done: impl Fn(&str) -> bool) -> Vec<Task<Work>> {
@@ -67,7 +131,7 @@ pub fn tasks(plan: &Plan, is_done: impl Fn(&str) -> bool) -> Vec<Task<Work>> {
     let mut ready: Vec<Vec<usize>> =
         plan.tables.iter().enumerate().map(|(index, _)| graph.load(index)).collect();
     for batch in 0..plan.large_objects.len() {
-        graph.push(Work::LargeObjects { batch }, vec![], 1 << 24, vec![], 0);
+        graph.push(Work::LargeObjects { batch }, vec![], LARGE_OBJECTS_WEIGHT, vec![], 0);
     }
     for (table, loaded) in ready.iter_mut().enumerate() {
         let has_vectors = plan.steps.iter().any(|step| {

@@ -1,5 +1,6 @@
 //! Tests on real PostgreSQL servers; `cargo xtask servers` gets these, `cargo xtask test` runs everything.
 
+mod archive;
 mod connect;
 mod moves;
 mod servers;

@@ -3,10 +3,18 @@
 use std::collections::BTreeSet;
 use std::fs::FileType;
 use std::path::Path;
+use std::time::Duration;
 
-use super::error::ArchiveError;
-use super::format::{JOURNAL, MANIFEST, MANIFEST_SUM, Member};
+use super::contents;
+use super::error::{ArchiveError, Defect};
+use super::format::{JOURNAL, MANIFEST, MANIFEST_SUM, Member, WireFormat};
 use super::reader::Archive;
+use crate::transfer::digest::Digest;
+use crate::transfer::lane::confirm;
+use crate::transfer::relay::{self, RelayError, Rows};
+
+/// How long a disk may stand still.
+const STALL: Duration = Duration::from_secs(600);
 
 /// How many defects are kept; the others are counted.
 const KEPT: usize = 1000;
@@ -20,6 +28,10 @@ pub struct Check {
     pub content_bytes: u64,
     /// Their bytes on disk.
     pub file_bytes: u64,
+    /// How many rows were cut out of chunks, those of large objects among them.
+    pub rows: u64,
+    /// How many chunks had their rows hashed and compared with their digest. Text is counted only.
+    pub hashed_chunks: u64,
     /// What is wrong, at most 1000 of it. Empty: the archive is as it was written.
     pub defects: Vec<ArchiveError>,
     /// How many further defects there are.
@@ -43,6 +55,15 @@ impl Check {
 pub async fn check(directory: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Check, ArchiveError> {
     let archive = Archive::open(directory)?;
     let mut check = Check::default();
+    let plan = match contents::row_plan(&archive).await {
+        Ok(plan) => Some(plan),
+        // An archive of another writer, whose chunks are bytes; or damage, which is named when its turn comes.
+        Err(ArchiveError::NoSuchMember(_) | ArchiveError::Damaged { .. }) => None,
+        Err(error) => {
+            check.add(error);
+            None
+        }
+    };
     let total =
         archive.manifest().members().fold(0_u64, |sum, (_, file)| sum.saturating_add(file.content_bytes));
     let mut known = BTreeSet::from([MANIFEST.to_owned(), MANIFEST_SUM.to_owned()]);
@@ -53,13 +74,25 @@ pub async fn check(directory: &Path, mut progress: impl FnMut(u64, u64)) -> Resu
         check.files += 1;
         check.file_bytes = check.file_bytes.saturating_add(file.file_bytes);
         let before = check.content_bytes;
-        let read = read_through(&archive, &member, |bytes| {
+        let read = |bytes| {
             check.content_bytes += bytes;
             progress(check.content_bytes, total);
-        });
-        if let Err(defect) = read.await {
-            check.content_bytes = before.saturating_add(file.content_bytes);
-            check.add(defect);
+        };
+        let rows = plan.as_ref().and_then(|plan| plan.rows_of(&member));
+        let outcome = match &rows {
+            Some(rows) => read_rows(&archive, &member, rows, read).await.map(Some),
+            None => read_through(&archive, &member, read).await.map(|()| None),
+        };
+        match outcome {
+            Ok(Some(digest)) => {
+                check.rows += digest.rows;
+                check.hashed_chunks += u64::from(matches!(rows, Some(Rows::Binary { .. })));
+            }
+            Ok(None) => {}
+            Err(defect) => {
+                check.content_bytes = before.saturating_add(file.content_bytes);
+                check.add(defect);
+            }
         }
     }
     walk(archive.directory(), &mut |relative, _| {
@@ -69,6 +102,23 @@ pub async fn check(directory: &Path, mut progress: impl FnMut(u64, u64)) -> Resu
         Ok(())
     })?;
     Ok(check)
+}
+
+/// Reads a chunk as rows and compares their digest with the manifest's.
+async fn read_rows(
+    archive: &Archive,
+    member: &Member,
+    rows: &Rows,
+    mut read: impl FnMut(u64),
+) -> Result<Digest, ArchiveError> {
+    let format = if matches!(rows, Rows::Text) { WireFormat::Text } else { WireFormat::Binary };
+    let stream = super::rows(archive.read(member)?, format);
+    let digest = relay::examine(stream, rows, STALL, |_, bytes| read(bytes)).await;
+    confirm(archive, member, rows, digest).map_err(|error| match error {
+        RelayError::Archive(error) => error,
+        // The disk stands still.
+        other => archive.damaged(member, Defect::Rows(other.to_string())),
+    })
 }
 
 async fn read_through(

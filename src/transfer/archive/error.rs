@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::format::{MANIFEST_LIMIT, VERSION};
 use crate::error::{Class, Fault};
+use crate::transfer::digest::Digest;
 
 /// Why an archive could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,17 @@ pub enum Defect {
         /// What was read before the difference showed.
         found: u64,
     },
+    /// Its content is no COPY stream of the rows that the archive announces.
+    Rows(String),
+    /// It is not the document that this version of pgmove writes.
+    Document(String),
+    /// Its rows are not those that were written.
+    Digest {
+        /// The manifest's digest.
+        expected: Box<Digest>,
+        /// That of the rows.
+        found: Box<Digest>,
+    },
 }
 
 impl fmt::Display for Defect {
@@ -111,6 +123,12 @@ impl fmt::Display for Defect {
             Defect::ContentSize { expected, found } => {
                 write!(f, "its content has {found} bytes instead of {expected}")
             }
+            Defect::Rows(reason) => write!(f, "its content cannot be read as rows: {reason}"),
+            Defect::Document(reason) => write!(f, "it cannot be understood: {reason}"),
+            Defect::Digest { expected, found } if expected.rows != found.rows => {
+                write!(f, "it has {} rows instead of {}", found.rows, expected.rows)
+            }
+            Defect::Digest { .. } => f.write_str("the checksum of its rows is not the one in the manifest"),
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ArchiveError;
 use crate::pg::QualifiedName;
+use crate::transfer::digest::Digest;
 
 /// The newest format that this pgmove reads, and the one that it writes.
 pub const VERSION: u64 = 1;
@@ -123,7 +124,7 @@ pub struct ChunkRecord {
     /// Its file.
     pub file: FileRecord,
     /// Its rows, as they were read from the source.
-    pub digest: ChunkDigest,
+    pub digest: Digest,
 }
 
 /// Bytes under a name.
@@ -158,38 +159,6 @@ pub enum Compression {
     Stored,
     /// At this level.
     Zstd(i32),
-}
-
-/// Row count and checksum of a chunk's rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChunkDigest {
-    /// How many rows.
-    pub rows: u64,
-    /// The four 64-bit lanes of the rows' SHA-256 values, each summed modulo 2^64; sixteen hexadecimal digits
-    /// each in the manifest, as JSON readers differ on integers above 2^53.
-    #[serde(with = "hexadecimal")]
-    pub sums: [u64; 4],
-}
-
-mod hexadecimal {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(sums: &[u64; 4], serializer: S) -> Result<S::Ok, S::Error> {
-        sums.map(|sum| format!("{sum:016x}")).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u64; 4], D::Error> {
-        let digits = <[String; 4]>::deserialize(deserializer)?;
-        let mut sums = [0; 4];
-        for (sum, digits) in sums.iter_mut().zip(&digits) {
-            if digits.len() != 16 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(D::Error::custom("a digest's sum is not sixteen hexadecimal digits"));
-            }
-            *sum = u64::from_str_radix(digits, 16).map_err(D::Error::custom)?;
-        }
-        Ok(sums)
-    }
 }
 
 /// A file of the archive, by what is in it.
@@ -287,18 +256,27 @@ impl Manifest {
     /// The record of a file.
     pub fn file(&self, member: &Member) -> Option<&FileRecord> {
         match member {
-            Member::Chunk { table, chunk } => {
-                let chunks = &self.table(*table)?.content.chunks;
-                Some(&chunks.get(usize::try_from(*chunk).ok()?)?.file)
-            }
-            Member::LargeObjects { chunk } => {
-                let chunks = &self.large_objects.as_ref()?.chunks;
-                Some(&chunks.get(usize::try_from(*chunk).ok()?)?.file)
-            }
             Member::Attachment { name } => {
                 Some(&self.attachments.iter().find(|attachment| attachment.name == *name)?.file)
             }
+            chunk => Some(&self.chunk(chunk)?.file),
         }
+    }
+
+    /// The record of a chunk, of a table or of the large objects.
+    pub fn chunk(&self, member: &Member) -> Option<&ChunkRecord> {
+        let (content, chunk) = match member {
+            Member::Chunk { table, chunk } => (&self.table(*table)?.content, chunk),
+            Member::LargeObjects { chunk } => (self.large_objects.as_ref()?, chunk),
+            Member::Attachment { .. } => return None,
+        };
+        content.chunks.get(usize::try_from(*chunk).ok()?)
+    }
+
+    /// The digest of a table's rows.
+    pub fn digest(&self, table: usize) -> Option<Digest> {
+        let found = self.table(u32::try_from(table).ok()?)?;
+        Some(found.content.chunks.iter().map(|chunk| chunk.digest).sum())
     }
 
     /// A member in words: `public.asset, chunk 3`.

@@ -6,6 +6,8 @@
 //! - [`Writer`] takes raw COPY data of several lanes at once and can be resumed after a kill.
 //! - [`Archive`] opens a finished archive; [`Reader`] gives a file's content back in bounded blocks and fails
 //!   at the end of the content at the latest when it is not what was written.
+//! - [`rows`] cuts a chunk's content into rows, so that it can be loaded and hashed as if a server sent it.
+//! - [`contents`] says what else belongs to a dump of a database: catalog, DDL, sequences, the plan of its rows.
 //! - [`check()`] reads everything through and names every defect.
 //!
 //! Memory is bounded by a lane's zstd window and a few blocks, and by [`format::MANIFEST_LIMIT`]; no size in an
@@ -14,10 +16,12 @@
 //! Every failure is an [`ArchiveError`].
 
 mod check;
+pub mod contents;
 mod error;
 mod file;
 pub mod format;
 mod reader;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -26,8 +30,9 @@ pub use check::{Check, check};
 pub use error::{ArchiveError, Defect};
 pub use file::Level;
 pub use format::{
-    ChunkDigest, ChunkRecord, Column, Compression, Content, FileRecord, Header, Manifest, Member,
-    SourceRecord, Table, WireFormat,
+    ChunkRecord, Column, Compression, Content, FileRecord, Header, Manifest, Member, SourceRecord, Table,
+    WireFormat,
 };
 pub use reader::{Archive, Reader};
-pub use writer::{Layout, MemberWriter, PlannedContent, PlannedTable, Writer};
+pub use rows::rows;
+pub use writer::{Layout, MemberWriter, PlannedContent, PlannedTable, Writer, ensure_vacant};

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use async_compression::tokio::bufread::ZstdDecoder;
 use async_compression::zstd::DParameter;
 use bytes::{Bytes, BytesMut};
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
@@ -35,6 +36,9 @@ pub struct Archive {
     manifest: Manifest,
     sha256: String,
 }
+
+/// The largest attachment that is read as a whole, in bytes: DDL and catalog of some 100,000 tables.
+const DOCUMENT_LIMIT: usize = 512 << 20;
 
 impl Archive {
     /// Opens an archive and checks its manifest. Blocks while it reads that.
@@ -92,6 +96,20 @@ impl Archive {
             content.extend_from_slice(&block);
         }
         Ok(content)
+    }
+
+    /// An attachment in JSON.
+    pub async fn document<T: DeserializeOwned>(&self, name: &str) -> Result<T, ArchiveError> {
+        let json = self.attachment(name, DOCUMENT_LIMIT).await?;
+        serde_json::from_slice(&json).map_err(|error| {
+            let member = Member::Attachment { name: name.to_owned() };
+            self.damaged(&member, Defect::Document(error.to_string()))
+        })
+    }
+
+    /// The error for a file with a defect.
+    pub fn damaged(&self, member: &Member, defect: Defect) -> ArchiveError {
+        ArchiveError::Damaged { file: member.path(), item: self.manifest.title(member), defect }
     }
 
     pub(super) fn directory(&self) -> &Path {

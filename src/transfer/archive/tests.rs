@@ -12,6 +12,7 @@ use super::file::{FRAME, SAMPLE};
 use super::*;
 use crate::error::{Class, Fault};
 use crate::pg::QualifiedName;
+use crate::transfer::digest::Digest;
 
 const ASSET: Member = Member::Chunk { table: 7, chunk: 0 };
 const ASSET_TOO: Member = Member::Chunk { table: 7, chunk: 1 };
@@ -40,8 +41,8 @@ fn layout() -> Layout {
     Layout { tables: vec![PlannedTable { number: 7, name, content: rows(2) }], large_objects: Some(rows(1)) }
 }
 
-fn digest(rows: u64) -> ChunkDigest {
-    ChunkDigest { rows, sums: [u64::MAX, 0, 1, 1 << 63] }
+fn digest(rows: u64) -> Digest {
+    Digest { rows, sums: [u64::MAX, 0, 1, 1 << 63] }
 }
 
 /// Bytes that do not shrink: xorshift of Marsaglia (2003).
@@ -301,8 +302,10 @@ async fn forged_manifests_are_refused() {
         (|m| m["attachments"][0]["name"] = "/etc/passwd".into(), "no name of an attachment"),
         (|m| m["tables"] = serde_json::json!([m["tables"][0], m["tables"][0]]), "does not follow"),
         (
-            |m| m["tables"][0]["content"]["chunks"][0]["digest"]["sums"][0] = "+00000000000000f".into(),
-            "sixteen",
+            |m| {
+                m["tables"][0]["content"]["chunks"][0]["digest"]["sums"] = "+00000000000000f".repeat(4).into()
+            },
+            "64 hexadecimal digits",
         ),
     ];
     for (edit, message) in cases {

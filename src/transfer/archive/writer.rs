@@ -12,17 +12,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::check::walk;
 use super::error::{ArchiveError, Defect};
 use super::file::{FileWriter, Level, PART, hexadecimal, part_of};
 use super::format::{
-    Attachment, ChunkDigest, ChunkRecord, Column, Content, FORMAT, Header, JOURNAL, MANIFEST, MANIFEST_LIMIT,
+    Attachment, ChunkRecord, Column, Content, FORMAT, Header, JOURNAL, MANIFEST, MANIFEST_LIMIT,
     MANIFEST_SUM, Manifest, Member, Table, VERSION, WireFormat, is_attachment_name, manifest_sum,
 };
 use super::reader::open_inside;
 use crate::pg::QualifiedName;
+use crate::transfer::digest::Digest;
 
 /// What the finished archive has to hold besides attachments.
 #[derive(Debug, Clone, Default)]
@@ -157,6 +158,19 @@ impl Writer {
         Ok(Writer(Arc::new(Inner { directory: directory.to_owned(), header, level, state })))
     }
 
+    /// Begins an archive again that was begun and not finished, because its rows must come from another snapshot.
+    /// Every file of it is written anew. Blocks for a few file operations.
+    pub fn restart(directory: &Path, header: Header, level: Level) -> Result<Writer, ArchiveError> {
+        // Whatever else is there, it must be the beginning of an archive.
+        drop(Writer::resume(directory, level)?);
+        let opening = Opening { format: FORMAT.to_owned(), version: VERSION, header };
+        let mut line =
+            serde_json::to_vec(&opening).map_err(|error| ArchiveError::Incomplete(error.to_string()))?;
+        line.push(b'\n');
+        write_durably(directory, JOURNAL, &line)?;
+        Writer::resume(directory, level)
+    }
+
     /// What the archive was begun with.
     pub fn header(&self) -> &Header {
         &self.0.header
@@ -190,7 +204,13 @@ impl Writer {
     pub async fn attach(&self, name: &str, content: &[u8]) -> Result<(), ArchiveError> {
         let mut file = self.chunk(Member::Attachment { name: name.to_owned() }).await?;
         file.write(content).await?;
-        file.finish(ChunkDigest::default()).await.map(drop)
+        file.finish(Digest::default()).await.map(drop)
+    }
+
+    /// Writes an attachment in JSON.
+    pub async fn attach_document(&self, name: &str, document: &impl Serialize) -> Result<(), ArchiveError> {
+        let json = serde_json::to_vec(document).expect("a document is plain data");
+        self.attach(name, &json).await
     }
 
     /// Finishes the archive, if exactly the chunks of `layout` are complete. Blocks for a few file operations.
@@ -273,7 +293,7 @@ impl MemberWriter {
     }
 
     /// Makes the file durable under its name, and the journal tell so. `digest` is that of the rows written.
-    pub async fn finish(self, digest: ChunkDigest) -> Result<ChunkRecord, ArchiveError> {
+    pub async fn finish(self, digest: Digest) -> Result<ChunkRecord, ArchiveError> {
         let MemberWriter { archive, member, path, mut file } = self;
         let record = ChunkRecord { file: file.finish().await?, digest };
         let name = path.clone();
@@ -340,6 +360,18 @@ fn parse_journal(text: &[u8]) -> Result<(Header, BTreeMap<Member, ChunkRecord>),
         };
     }
     Ok((opening.header, done))
+}
+
+/// Refuses a directory that a new archive could not be begun in: one that is there and not empty.
+pub fn ensure_vacant(directory: &Path) -> Result<(), ArchiveError> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(ArchiveError::io("read", directory)(error)),
+        Ok(mut entries) => match entries.next() {
+            Some(_) => Err(ArchiveError::NotEmpty(directory.to_owned())),
+            None => Ok(()),
+        },
+    }
 }
 
 /// Takes a directory of the caller's, if it is empty.

@@ -4,16 +4,22 @@ use std::sync::Arc;
 
 use crate::event::{Event, Stage};
 use crate::plan::Chunk;
-use crate::transfer::lane::{Lane, LaneError, StreamError};
+use crate::transfer::lane::{Lane, LaneError, Origin, StreamError};
 use crate::transfer::relay::{self, RelayError};
 
 impl Lane {
-    /// Counts a table of the source in the snapshot: chunks that did not tile the table would show here.
+    /// Counts a table of the source in the snapshot: chunks that did not tile the table would show here. An
+    /// archive was counted so before it was finished; its manifest tells the number.
     pub(super) async fn count(&mut self, table: usize) -> Result<(), LaneError> {
         let shared = Arc::clone(&self.shared);
         let planned = &shared.plan.tables[table];
         let what = format!("could not count {}", planned.name);
-        let source = self.source(&what).await?;
+        let Some(source) = self.source(&what).await? else {
+            let Origin::Archive(archive) = &shared.origin else { unreachable!("a server has a session") };
+            let stored = archive.manifest().digest(table);
+            self.found(|found| found.counted[table] = stored.map(|digest| digest.rows));
+            return Ok(());
+        };
         let row = source.client.query_one(&planned.count(), &[]).await;
         let row = row.map_err(|error| LaneError::Session {
             source: source.failed(format!("count {}", planned.name), error),
@@ -51,6 +57,10 @@ impl Lane {
             }
         };
         let stream = |source| LaneError::Stream { what: what.clone(), source: StreamError(source) };
+        // Values that name objects (`regclass`) are spelled by `search_path`: it must be that of the source's sessions.
+        let session = |source| LaneError::Session { what: what.clone(), source };
+        let begin = "BEGIN READ ONLY; SET LOCAL search_path TO pg_catalog";
+        target.run(begin, "begin").await.map_err(session)?;
         let rows =
             target.copy_out(&planned.copy_hashed(range)).await.map_err(RelayError::Target).map_err(stream)?;
         let digest =
@@ -63,6 +73,7 @@ impl Lane {
             what: what.clone(),
             source: target.failed("end the COPY", error),
         })?;
+        target.run("COMMIT", "end the reading").await.map_err(session)?;
         self.found(|found| found.read_back[table] += digest);
         Ok(())
     }

@@ -1,0 +1,282 @@
+//! `pgmove dump`: a source into an archive, without a target.
+//!
+//! ```text
+//! read source -> snapshot + DDL -> rows, counted -> sequences -> archive finished -> source unchanged?
+//! ```
+//!
+//! Only the source is read and only the archive's directory is written. A dump that fails leaves an archive
+//! without a manifest, which no command reads; it cannot be gone on with.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::archive::{ArchivingError, confirm};
+use super::check::{Read, jobs, read};
+use super::copy::SnapshotLost;
+use super::prepare::{read_schema, scratch};
+use crate::catalog::{self, Catalog};
+use crate::error::{Class, Error, Exit, Fault, Side};
+use crate::event::{Event, Events, Stage};
+use crate::journal::SourceState;
+use crate::pg::{Access, Endpoint, Session};
+use crate::plan::{Plan, make};
+use crate::schema::rewrite::{Owners, Roles};
+use crate::schema::{ChildLimits, ClientTools};
+use crate::settings::DumpSettings;
+use crate::transfer::archive::contents::{self, RowPlan};
+use crate::transfer::archive::{Archive, FileRecord, Level, Writer, ensure_vacant};
+use crate::transfer::lane::{Found, Lane, LaneError, Move, Origin};
+use crate::transfer::pool::{self, Ended};
+use crate::transfer::schedule::Schedule;
+use crate::transfer::snapshot::Snapshot;
+use crate::transfer::work::{self, Work};
+use crate::verify::{Aspect, Comparison, Outcome, TableResult, source};
+
+/// How often the snapshot's holder is asked something.
+const PING: Duration = Duration::from_secs(60);
+
+/// A finished dump.
+#[derive(Debug)]
+pub struct Dumped {
+    /// The counts of every table, and whether the source stayed as it was.
+    pub comparison: Comparison,
+    /// How many large objects it holds.
+    pub large_objects: u64,
+    /// When the snapshot was taken.
+    pub as_of: jiff::Timestamp,
+    /// What the archive holds, uncompressed, in bytes.
+    pub content_bytes: u64,
+    /// Its size on disk, in bytes.
+    pub file_bytes: u64,
+    /// The SHA-256 of its manifest, which names the archive.
+    pub sha256: String,
+}
+
+/// The role may not read everything.
+#[derive(Debug, thiserror::Error)]
+#[error("the role of the source cannot read {0}")]
+struct Unreadable(String);
+
+impl Fault for Unreadable {
+    fn class(&self) -> Class {
+        Class::Source
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("dump as the owner of the tables, or grant the role SELECT on them".into())
+    }
+}
+
+/// The dump was begun and not finished.
+#[derive(Debug)]
+struct Unfinished {
+    directory: PathBuf,
+    cause: Box<dyn Fault>,
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the archive in {} is not finished", self.directory.display())
+    }
+}
+
+impl std::error::Error for Unfinished {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.cause.as_ref())
+    }
+}
+
+impl Fault for Unfinished {
+    fn class(&self) -> Class {
+        self.cause.class()
+    }
+
+    fn hint(&self) -> Option<String> {
+        // A dump has nothing to resume.
+        let cause = self.cause.hint().map(|hint| hint.replace(", then resume", ""));
+        let first = cause.filter(|hint| !hint.contains("resume")).map(|hint| format!("{hint}, "));
+        Some(format!("{}remove the directory, then dump again", first.unwrap_or_default()))
+    }
+}
+
+/// Dumps a database. `stop` is cancelled by an interrupt.
+pub async fn dump(
+    settings: &DumpSettings,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<Dumped, Error> {
+    let refused = |fault| Error { exit: Exit::Refused, fault };
+    ensure_vacant(&settings.archive).map_err(|error| Error::new(Exit::Usage, error))?;
+    events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
+    let begun = Instant::now();
+    let source = Endpoint {
+        side: Side::Source,
+        conninfo: Arc::clone(&settings.source),
+        application_name: "pgmove dump".to_owned(),
+        copy_encoding: None,
+    };
+    let found = read(&source).await.map_err(refused)?;
+    if let Some(relation) = found.rights.unreadable.first() {
+        let name = format!("{} {} ({})", relation.kind, relation.name, relation.reason);
+        return Err(Error::new(Exit::Refused, Unreadable(name)));
+    }
+    let needed = found.catalog.server.major().unsigned_abs();
+    let tools = ClientTools::find(&settings.client, needed).await;
+    let tools = tools.map_err(|error| Error::new(Exit::Refused, error))?;
+    let snapshot = Snapshot::take(&source).await.map_err(|error| Error::new(Exit::Refused, error))?;
+    let as_of = jiff::Timestamp::now();
+    let directory = scratch()?;
+    let limits = ChildLimits { stall: settings.stall, cancel: stop.clone() };
+    let entries = read_schema(&tools, &source, &snapshot, directory.path(), &limits, events).await?;
+    let plan = plan(settings, &found, &snapshot);
+    events.emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
+
+    let writer = Writer::create(&settings.archive, contents::header(&snapshot.catalog), Level::default())
+        .map_err(|error| Error::new(Exit::Refused, error))?;
+    let unfinished = |cause: Box<dyn Fault>| {
+        let exit = if stop.is_cancelled() { Exit::Interrupted } else { Exit::StartOver };
+        Error::new(exit, Unfinished { directory: settings.archive.clone(), cause })
+    };
+    let copied =
+        copy(&source, &plan, &snapshot, &writer, (settings, events, stop)).await.map_err(unfinished)?;
+    confirm(&writer, &plan, &copied).map_err(|error: ArchivingError| unfinished(Box::new(error)))?;
+    let (sequences, now) = last_look(&source, &snapshot.catalog).await.map_err(unfinished)?;
+    let described = contents::Source::new(&found.search_path, &snapshot.catalog, &found.rights);
+    contents::write(&writer, &described, &entries, &sequences, &RowPlan::of(&plan))
+        .await
+        .map_err(|error| unfinished(Box::new(error)))?;
+
+    let mut comparison = Comparison::default();
+    for (planned, digest) in plan.tables.iter().zip(&copied.copied) {
+        let table = planned.name.to_string();
+        comparison.push(table.clone(), Aspect::Rows, Outcome::Equal);
+        comparison.tables.push(TableResult { table, rows: [digest.rows; 2], checksums: None });
+    }
+    let outcome = source::unchanged(&snapshot.state, &now, settings.accept_writes);
+    comparison.push("source", Aspect::SourceUnchanged, outcome);
+    let large_objects = snapshot.catalog.large_objects.count;
+    snapshot.release().await;
+    // What was written can be read.
+    let archive = Archive::open(&settings.archive).map_err(|error| unfinished(Box::new(error)))?;
+    let sum = |bytes: fn(&FileRecord) -> u64| archive.manifest().members().map(|(_, file)| bytes(file)).sum();
+    Ok(Dumped {
+        comparison,
+        large_objects,
+        as_of,
+        content_bytes: sum(|file| file.content_bytes),
+        file_bytes: sum(|file| file.file_bytes),
+        sha256: archive.sha256().to_owned(),
+    })
+}
+
+/// A plan without a target: only what reading needs.
+fn plan(settings: &DumpSettings, found: &Read, snapshot: &Snapshot) -> Plan {
+    let source = &snapshot.catalog;
+    let jobs = jobs(settings.jobs, &[source]);
+    let encoding = source.database.encoding.as_str();
+    Plan {
+        run: String::new(),
+        search_path: make::search_path(&found.search_path),
+        copy_encoding: (encoding != "UTF8").then(|| encoding.to_owned()),
+        jobs,
+        index_memory: 0,
+        tables: make::archived_tables(source, jobs, settings.chunk_bytes),
+        materialized_views: vec![],
+        partitioned: vec![],
+        sequences: vec![],
+        large_objects: make::batches(&snapshot.large_objects),
+        roles: Roles {
+            owners: Owners::Keep,
+            existing: [].into(),
+            assignable: [].into(),
+            creator: None,
+            may_impersonate: false,
+        },
+        steps: vec![],
+        rewrites: vec![],
+        not_carried: vec![],
+    }
+}
+
+/// Reads every chunk, batch and count on all lanes, and keeps the snapshot meanwhile.
+async fn copy(
+    source: &Endpoint,
+    plan: &Plan,
+    snapshot: &Snapshot,
+    writer: &Writer,
+    (settings, events, stop): (&DumpSettings, &Events, &CancellationToken),
+) -> Result<Found, Box<dyn Fault>> {
+    let shared = Arc::new(Move {
+        origin: Origin::Server {
+            endpoint: Endpoint { copy_encoding: plan.copy_encoding.clone(), ..source.clone() },
+            snapshot: snapshot.id.clone(),
+        },
+        target: None,
+        archive: Some(writer.clone()),
+        plan: plan.clone(),
+        events: events.clone(),
+        stall: settings.stall,
+        found: Mutex::new(Found::new(plan.tables.len())),
+        builders: Mutex::default(),
+    });
+    let storing = work::storing(plan, |_| false);
+    events.emit(Event::StageStarted {
+        stage: Stage::Copy,
+        items: Some(storing.len() as u64),
+        bytes: Some(storing.iter().map(|task| task.weight).sum()),
+        rows: plan.tables.iter().map(|table| table.estimated_rows).sum(),
+    });
+    let begun = Instant::now();
+    let schedule = Schedule::<Work>::new(storing.into_iter().chain(work::counting(plan)).collect(), 0);
+    let (lanes, stop) = (usize::from(plan.jobs), stop.child_token());
+    let mut pool = {
+        let (shared, stop) = (Arc::clone(&shared), stop.clone());
+        tokio::task::spawn_blocking(move || {
+            pool::run(schedule, lanes, &stop, |lane, stop| Lane::new(lane, Arc::clone(&shared), stop))
+        })
+    };
+    let mut ping = tokio::time::interval(PING);
+    let mut lost = None;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut pool => break ended,
+            _ = ping.tick(), if lost.is_none() => {
+                if let Err(error) = snapshot.ping().await {
+                    lost = Some(error);
+                    stop.cancel();
+                }
+            }
+        }
+    };
+    events.emit(Event::StageFinished { stage: Stage::Copy, seconds: begun.elapsed().as_secs_f64() });
+    if let Some(error) = lost {
+        return Err(Box::new(SnapshotLost(error)));
+    }
+    match ended.expect("a lane that panics is a defect") {
+        Ok(Ended::Finished) => {
+            Ok(std::mem::take(&mut *shared.found.lock().unwrap_or_else(PoisonError::into_inner)))
+        }
+        Ok(Ended::Interrupted) => Err(Box::new(LaneError::Interrupted)),
+        Err(error) => Err(Box::new(error)),
+    }
+}
+
+/// Sequences have no snapshot: they are read last; and whether anything was written meanwhile.
+async fn last_look(
+    source: &Endpoint,
+    catalog: &Catalog,
+) -> Result<(Vec<catalog::SequenceValue>, SourceState), Box<dyn Fault>> {
+    let boxed = |error: catalog::CatalogError| -> Box<dyn Fault> { Box::new(error) };
+    let session = Session::open(source, Access::Read, "pg_catalog").await;
+    let session = session.map_err(|error| Box::new(error) as Box<dyn Fault>)?;
+    let values = catalog::sequence_values(&session.client, Side::Source, &catalog.sequences);
+    let values = values.await.map_err(boxed)?;
+    let now = Catalog::read(&session.client, Side::Source).await.map_err(boxed)?;
+    session.close().await;
+    let state = SourceState { system_identifier: now.server.system_identifier, snapshot: now.snapshot };
+    Ok((values, state))
+}
