@@ -21,7 +21,7 @@ use crate::transfer::work::Work;
 
 mod build;
 mod chunk;
-mod large_object;
+pub(crate) mod large_object;
 mod read_back;
 
 pub(crate) use chunk::confirm;
@@ -186,13 +186,14 @@ impl Worker for Lane {
         let begun = Instant::now();
         let (table, bytes) = self.measure(work);
         self.emit(Event::ItemStarted { stage, lane: self.number, item: item.clone(), table, bytes });
-        let mut attempt = 1;
+        // The process of an attempt that was cut, until it is known whether it was committed after all.
+        let (mut attempt, mut cut) = (1, None);
         loop {
             let stop = self.stop.clone();
             let outcome = tokio::select! {
                 biased;
                 () = stop.cancelled() => None,
-                outcome = self.attempt(work) => Some(outcome),
+                outcome = self.attempt(work, &mut cut) => Some(outcome),
             };
             let error = match outcome {
                 Some(Ok(())) => break,
@@ -206,16 +207,13 @@ impl Worker for Lane {
                 return Err(error);
             }
             self.emit(Event::Retry { stage, item: item.clone(), reason: chain(&error) });
-            let process = self.target.as_ref().map(Session::process);
+            cut = cut.or_else(|| Some(self.target.as_ref().map(Session::process)));
             self.abandon().await;
             tokio::select! {
                 () = stop.cancelled() => return Err(LaneError::Interrupted),
                 () = tokio::time::sleep(FIRST_WAIT * 2_u32.pow(attempt - 1)) => {}
             }
             attempt += 1;
-            if self.is_committed_after_all(work, process).await? {
-                break;
-            }
         }
         self.emit(Event::ItemFinished {
             stage,
@@ -239,7 +237,13 @@ impl Lane {
         Lane { number, shared, stop, source: None, target: None }
     }
 
-    async fn attempt(&mut self, work: Work) -> Result<(), LaneError> {
+    async fn attempt(&mut self, work: Work, cut: &mut Option<Option<i32>>) -> Result<(), LaneError> {
+        if let Some(process) = *cut {
+            if self.is_committed_after_all(work, process).await? {
+                return Ok(());
+            }
+            *cut = None;
+        }
         match work {
             Work::Chunk { table, chunk } => self.copy_chunk(table, chunk).await,
             Work::Count { table } => self.count(table).await,
