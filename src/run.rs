@@ -174,10 +174,20 @@ pub async fn run(
         admin: settings.connections.admin(&name),
         run,
     };
-    let outcome = Box::pin(context.run(directory.as_mut())).await;
+    let mut outcome = Box::pin(context.run(directory.as_mut())).await;
+    let has_written = directory.as_ref().is_some_and(|directory| resume::has_written(directory.records()));
+    if let Err(error) = &mut outcome {
+        error.exit = match (error.exit, has_written) {
+            (Exit::Refused | Exit::Resumable, _) if stop.is_cancelled() => Exit::Interrupted,
+            // The stages before the first write also run when a run is resumed, and the other way round.
+            (Exit::Refused, true) => Exit::Resumable,
+            (Exit::Resumable, false) => Exit::Refused,
+            (exit, _) => exit,
+        };
+    }
     // A run that was refused before it wrote anything leaves nothing to resume.
     if matches!(outcome, Ok(Outcome::Refused(_)) | Err(Error { exit: Exit::Refused, .. }))
-        && let Some(directory) = directory.filter(|directory| !resume::has_written(directory.records()))
+        && let Some(directory) = directory.filter(|_| !has_written)
     {
         directory.remove();
     }
@@ -217,15 +227,16 @@ impl Context<'_> {
             as_of: Some(jiff::Timestamp::now()),
             large_objects: snapshot.catalog.large_objects.count,
         };
-        let (plan, done) = if resume::is_planned(directory.records()) {
-            self.pick_up(directory, &checked, &snapshot).await?
-        } else {
-            let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
-            if !prepared.findings.is_empty() {
-                return Ok(Outcome::Refused(prepared.findings));
+        let (plan, done) = match self.pick_up(directory, &checked, &snapshot).await? {
+            Some(picked_up) => picked_up,
+            None => {
+                let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
+                if !prepared.findings.is_empty() {
+                    return Ok(Outcome::Refused(prepared.findings));
+                }
+                Self::write_down(directory, &prepared, &snapshot)?;
+                (prepared.plan, HashMap::new())
             }
-            Self::write_down(directory, &prepared, &snapshot)?;
-            (prepared.plan, HashMap::new())
         };
         self.events
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
@@ -297,7 +308,7 @@ impl Context<'_> {
     async fn claim(&self, directory: &mut RunDirectory) -> Result<Session, Error> {
         let failed = |error| Error::new(Exit::Resumable, error);
         let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
-        prepare::lock(&session, &self.run).await?;
+        prepare::lock(&session, self.target.conninfo.database()).await?;
         // Mark and ledger come together, and go together: neither is ever found alone.
         session.run("BEGIN", "begin").await.map_err(failed)?;
         fence::mark(&session, self.target.conninfo.database(), directory)

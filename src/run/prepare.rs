@@ -247,10 +247,10 @@ impl Fault for Busy {
 }
 
 /// Takes the lock that keeps two runs out of one database; it is held as long as the session.
-pub(super) async fn lock(session: &Session, run: &str) -> Result<(), Error> {
+pub(super) async fn lock(session: &Session, database: &str) -> Result<(), Error> {
     let row = session.client.query_one(include_str!("../../sql/session/lock.sql"), &[]).await;
     let row = row.map_err(|error| Error::new(Exit::Resumable, session.failed("lock the target", error)))?;
-    if row.get("is_locked") { Ok(()) } else { Err(Error::new(Exit::Refused, Busy(run.to_owned()))) }
+    if row.get("is_locked") { Ok(()) } else { Err(Error::new(Exit::Refused, Busy(database.to_owned()))) }
 }
 
 /// Exact numbers of rows of the tables with vector indexes: the number of lists depends on them.

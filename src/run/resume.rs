@@ -7,9 +7,10 @@ use super::{Checked, Context, Source, append};
 use crate::error::{Class, Error, Exit, Fault};
 use crate::journal::{Record, RunDirectory, SourceState};
 use crate::pg::{Access, Session, SessionError};
-use crate::plan::{Phase, Plan};
+use crate::plan::{Phase, Plan, make};
 use crate::schema::Entry;
 use crate::transfer::digest::Digest;
+use crate::transfer::lane::large_object;
 use crate::transfer::ledger;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::work::Work;
@@ -32,7 +33,7 @@ pub enum ResumeError {
     #[error("the archive is not the one that the run began with")]
     OtherArchive,
     /// A table has changed that cannot be copied again.
-    #[error("{0} has changed on the source, and foreign keys that point to it are built already")]
+    #[error("{0} has changed on the source, and its foreign keys or triggers are made already")]
     Tied(String),
     /// A session failed.
     #[error(transparent)]
@@ -78,6 +79,15 @@ pub(super) fn has_written(records: &[Record]) -> bool {
     records.iter().any(|record| matches!(record, Record::Fence { .. } | Record::Mark { .. }))
 }
 
+/// Whether the run has changed something in a target, and it cannot be this one, of which nothing is known.
+fn has_begun(records: &[Record], target: &str) -> bool {
+    records.iter().any(|record| match record {
+        Record::StageFinished { .. } => true,
+        Record::Mark { database, .. } => database != target,
+        _ => false,
+    })
+}
+
 /// The verdict of a run that only has to clear up.
 pub(super) fn standing_verdict(records: &[Record]) -> Option<(String, u8)> {
     records.iter().rev().find_map(|record| match record {
@@ -92,15 +102,20 @@ pub(super) fn exit_of(code: u8) -> Exit {
 }
 
 impl Context<'_> {
-    /// The plan of an earlier process, and what of it is done and still true.
+    /// The plan of an earlier process, and what of it is done and still true; `None` if it is too early for
+    /// either.
     pub(super) async fn pick_up(
         &self,
         directory: &mut RunDirectory,
         checked: &Checked,
         snapshot: &Snapshot,
-    ) -> Result<(Plan, HashMap<String, Option<Digest>>), Error> {
+    ) -> Result<Option<(Plan, HashMap<String, Option<Digest>>)>, Error> {
+        if !is_planned(directory.records()) {
+            return Ok(None);
+        }
         let start_over = |error| Error::new(Exit::StartOver, error);
-        let plan: Plan = directory.read_document(PLAN).map_err(|error| Error::new(Exit::StartOver, error))?;
+        let mut plan: Plan =
+            directory.read_document(PLAN).map_err(|error| Error::new(Exit::StartOver, error))?;
         let session = Session::open(&self.target, Access::Write, "pg_catalog")
             .await
             .map_err(|error| Error::new(Exit::Resumable, error))?;
@@ -111,8 +126,12 @@ impl Context<'_> {
         let found = ledger::owner(&session.client).await.map_err(broken)?;
         match found {
             Some(found) if found == self.run => {}
-            // The process ended before it had made the ledger.
-            None if checked.target.user_objects.count == 0 => return Ok((plan, HashMap::new())),
+            // The process ended before it had made the ledger. The source may be another one now: plan again.
+            None if checked.target.user_objects.count == 0
+                && !has_begun(directory.records(), self.target.conninfo.database()) =>
+            {
+                return Ok(None);
+            }
             found => return Err(start_over(ResumeError::OtherLedger { run: self.run.clone(), found })),
         }
         let mut done = ledger::read(&session.client).await.map_err(broken)?;
@@ -120,12 +139,12 @@ impl Context<'_> {
             if matches!(self.source, Source::Archive(_)) {
                 return Err(start_over(ResumeError::OtherArchive));
             }
-            self.prove_again(directory, checked, snapshot, &plan, &mut done, &session).await?;
+            self.prove_again(directory, checked, snapshot, &mut plan, &mut done, &session).await?;
             let record = Record::Planned { state: snapshot.state.clone() };
             append(directory, record)?;
         }
         session.close().await;
-        Ok((plan, done))
+        Ok(Some((plan, done)))
     }
 
     /// The source may have changed since the rows in the target were read: its schema must be the same, and each
@@ -136,7 +155,7 @@ impl Context<'_> {
         directory: &RunDirectory,
         checked: &Checked,
         snapshot: &Snapshot,
-        plan: &Plan,
+        plan: &mut Plan,
         done: &mut HashMap<String, Option<Digest>>,
         target: &Session,
     ) -> Result<(), Error> {
@@ -148,6 +167,7 @@ impl Context<'_> {
         }
         self.events.note("the source may have changed since; reading and hashing what was copied");
         for (table, planned) in plan.tables.iter().enumerate() {
+            self.safe_point()?;
             let items: Vec<String> = (0..planned.chunks.len())
                 .filter_map(|chunk| Work::Chunk { table, chunk }.item(plan))
                 .collect();
@@ -161,9 +181,13 @@ impl Context<'_> {
             {
                 continue;
             }
+            // TRUNCATE fails where a foreign key points to the table, and loaded rows would fire triggers.
             let is_tied = plan.steps.iter().any(|step| {
-                matches!(&step.phase, Phase::ForeignKey { tables } if tables.contains(&table))
-                    && done.contains_key(&format!("ddl:{}", step.id))
+                let ties = match &step.phase {
+                    Phase::ForeignKey { tables } => tables.contains(&table),
+                    phase => *phase == Phase::Finish,
+                };
+                ties && done.contains_key(&format!("ddl:{}", step.id))
             });
             if is_tied {
                 return Err(Error::new(Exit::StartOver, ResumeError::Tied(planned.name.to_string())));
@@ -181,13 +205,18 @@ impl Context<'_> {
                 done.remove(item);
             }
         }
-        // Large objects have no digest in the ledger: they are copied again.
-        target
-            .run(&ledger::forget("large-objects:"), "forget the large objects")
-            .await
-            .map_err(|error| Error::new(Exit::Resumable, error))?;
-        done.retain(|item, _| !item.starts_with("large-objects:"));
-        Ok(())
+        // Large objects have no digest in the ledger: they are copied again, those that are there now.
+        for (batch, &planned) in plan.large_objects.iter().enumerate() {
+            let item = Work::LargeObjects { batch }.item(plan).expect("a batch is in the ledger");
+            let message = format!("{}; {}", large_object::remove(planned), ledger::forget(&item));
+            target
+                .run(&message, "remove large objects")
+                .await
+                .map_err(|error| Error::new(Exit::Resumable, error))?;
+            done.remove(&item);
+        }
+        plan.large_objects = make::batches(&snapshot.large_objects);
+        directory.write_document(PLAN, plan).map_err(|error| Error::new(Exit::Resumable, error))
     }
 }
 

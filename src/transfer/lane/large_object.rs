@@ -178,7 +178,7 @@ async fn pieces<E: From<SessionError>>(
 }
 
 /// Removes the batch's large objects from the target, if there are any.
-fn remove(batch: LargeObjectBatch) -> String {
+pub(crate) fn remove(batch: LargeObjectBatch) -> String {
     format!(
         "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid BETWEEN {} AND {}",
         batch.first, batch.last
