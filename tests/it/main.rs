@@ -3,6 +3,7 @@
 mod archive;
 mod connect;
 mod moves;
+mod resume;
 mod servers;
 mod support;
 mod verify;

@@ -19,7 +19,7 @@ use std::{env, sync::Arc};
 pub(crate) use command::{pgmove, psql};
 pub(crate) use database::Database;
 pub(crate) use install::Install;
-pub(crate) use library::{Library, SMALL, Vectors};
+pub(crate) use library::{SMALL, Vectors};
 pub(crate) use moving::{Ended, Move, Running, wait_until};
 pub(crate) use server::{Server, Variant};
 pub(crate) use state::{State, leftovers, state, untouched};
