@@ -17,7 +17,7 @@ use crate::cutover::fence;
 use crate::error::{Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{Record, RunDirectory};
-use crate::pg::{Access, Endpoint, Session};
+use crate::pg::{Access, Endpoint, Session, SessionError};
 use crate::plan::Plan;
 use crate::preflight::{Finding, Severity};
 use crate::report::{self, Scope};
@@ -124,6 +124,22 @@ impl Context<'_> {
             return Err(Error::new(Exit::Interrupted, Interrupted));
         }
         Ok(())
+    }
+}
+
+/// The session that holds the run's lock is gone. It lives as long as the server: after a crash, unlogged tables
+/// are empty and the last commits lost, of which this process would know nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the session that holds the run's lock on the target broke off; its server may have crashed")]
+struct TargetLost(#[source] SessionError);
+
+impl Fault for TargetLost {
+    fn class(&self) -> crate::error::Class {
+        crate::error::Class::Target
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("go on with --resume: what the target still holds is kept".into())
     }
 }
 
@@ -246,13 +262,17 @@ impl Context<'_> {
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
         self.schema(directory, &plan, &done).await?;
         self.safe_point()?;
-        let found = self.copy(directory, &plan, &done, &snapshot, writer.as_ref()).await?;
+        let found = self.copy(directory, &plan, &done, (&snapshot, &holder), writer.as_ref()).await?;
         self.finish(directory, &plan, &done, &snapshot).await?;
         if let Some(writer) = &writer {
             self.finish_archive(writer, directory, &plan, &found, (&checked, &snapshot)).await?;
         }
         self.safe_point()?;
         let comparison = self.verify(directory, &checked, &plan, &found, snapshot).await?;
+        // Before the verdict: if the target crashed, what was compared may be gone, and so is this session.
+        ledger::seal(&holder.client).await.map_err(|error| {
+            Error::new(Exit::Resumable, TargetLost(holder.failed("seal the ledger", error)))
+        })?;
         let sentence = report::sentence(&comparison, scope);
         let record = Record::Verdict { verdict: sentence, exit: comparison.verdict().exit().code() };
         append(directory, record)?;

@@ -63,7 +63,7 @@ impl Context<'_> {
         directory: &mut RunDirectory,
         plan: &Plan,
         done: &HashMap<String, Option<Digest>>,
-        snapshot: &Snapshot,
+        (snapshot, holder): (&Snapshot, &Session),
         writer: Option<&Writer>,
     ) -> Result<Found, Error> {
         let shared = shared(self, plan, snapshot, writer);
@@ -80,7 +80,7 @@ impl Context<'_> {
                 pool::run(schedule, lanes, &stop, |lane, stop| Lane::new(lane, Arc::clone(&shared), stop))
             })
         };
-        let watched = self.watch(pool, &shared, snapshot, &stop).await;
+        let watched = self.watch(pool, &shared, (snapshot, holder), &stop).await;
         for stage in [Stage::Copy, Stage::Indexes] {
             self.events.emit(Event::StageFinished { stage, seconds: begun.elapsed().as_secs_f64() });
         }
@@ -111,12 +111,13 @@ impl Context<'_> {
         });
     }
 
-    /// Waits for the pool; meanwhile keeps the snapshot alive and looks at index builds.
+    /// Waits for the pool; meanwhile keeps the sessions alive that hold the snapshot and the target's lock, and
+    /// looks at index builds.
     async fn watch(
         &self,
         mut pool: tokio::task::JoinHandle<Result<Ended, crate::transfer::lane::LaneError>>,
         shared: &Arc<Move>,
-        snapshot: &Snapshot,
+        holders: (&Snapshot, &Session),
         stop: &tokio_util::sync::CancellationToken,
     ) -> Result<(), Error> {
         let mut ping = tokio::time::interval(PING);
@@ -128,9 +129,8 @@ impl Context<'_> {
             tokio::select! {
                 ended = &mut pool => break ended,
                 _ = ping.tick(), if lost.is_none() => {
-                    if let Err(error) = snapshot.ping().await {
-                        // Without the holder's locks a TRUNCATE could come between two chunks.
-                        lost = Some(error);
+                    lost = self.ping(holders).await.err();
+                    if lost.is_some() {
                         stop.cancel();
                     }
                 }
@@ -141,16 +141,23 @@ impl Context<'_> {
             watcher.close().await;
         }
         if let Some(error) = lost {
-            return Err(Error::new(Exit::Resumable, SnapshotLost(error)));
+            return Err(error);
         }
         match ended.expect("a lane that panics is a defect") {
-            Ok(Ended::Finished) => Ok(()),
+            Ok(Ended::Finished) => self.ping(holders).await,
             Ok(Ended::Interrupted) => Err(Error::new(Exit::Interrupted, super::Interrupted)),
             Err(crate::transfer::lane::LaneError::Interrupted) => {
                 Err(Error::new(Exit::Interrupted, super::Interrupted))
             }
             Err(error) => Err(Error::new(Exit::Resumable, error)),
         }
+    }
+
+    /// Without the holder's locks a TRUNCATE on the source could come between two chunks.
+    async fn ping(&self, (snapshot, holder): (&Snapshot, &Session)) -> Result<(), Error> {
+        snapshot.ping().await.map_err(|error| Error::new(Exit::Resumable, SnapshotLost(error)))?;
+        let held = holder.run("SELECT", "keep the lock").await;
+        held.map_err(|error| Error::new(Exit::Resumable, super::TargetLost(error)))
     }
 
     /// Tells how far index builds are. What goes wrong here is no reason to stop anything.

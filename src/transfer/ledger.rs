@@ -79,6 +79,12 @@ pub fn forget(prefix: &str) -> String {
     )
 }
 
+/// Makes every unit durable that was committed before.
+pub async fn seal(client: &Client) -> Result<(), tokio_postgres::Error> {
+    client.batch_execute("SET synchronous_commit TO on").await?;
+    client.batch_execute(include_str!("../../sql/ledger/seal.sql")).await
+}
+
 /// Removes the ledger.
 pub async fn drop(client: &Client) -> Result<(), tokio_postgres::Error> {
     client.batch_execute(include_str!("../../sql/ledger/drop.sql")).await
