@@ -2,6 +2,7 @@
 
 mod archive;
 mod connect;
+mod documents;
 mod moves;
 mod resume;
 mod servers;
