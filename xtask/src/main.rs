@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask servers | images | demo | test`.
+//! The project's own commands: `cargo xtask servers | images | demo | test | bench`.
 //!
 //! They need Debian 12 on x86-64, Rust, Python and the network to package registries. What else they use (PostgreSQL,
 //! pip, npm, a container engine) is installed by apt-get where it is missing and root runs them, else named.
 
+mod bench;
 mod cluster;
 mod debian;
 mod demo;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Gets the servers, checks format and lints, and runs every test.
     Test(test::Arguments),
+    /// Compares pgmove's speed with other ways to move a database, in one container.
+    Bench(bench::Arguments),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Images => images::build()?,
         Command::Demo(arguments) => return demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments)?,
+        Command::Bench(arguments) => bench::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }
