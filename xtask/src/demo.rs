@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let (old, new) = (find(15)?, find(18)?);
     steps.show("building pgmove")?;
-    let pgmove = build()?;
+    let pgmove = process::build("release")?;
 
     // From here on an interrupt ends the program that runs, and then the demo; pgmove has its own way to stop.
     signal_hook::flag::register(SIGINT, Arc::clone(&steps.interrupted))?;
@@ -134,17 +134,6 @@ fn print_title(title: &str) {
     } else {
         println!("==> {title}");
     }
-}
-
-/// Builds the program as it is released; returns where it is.
-fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    process::run(
-        Command::new(cargo)
-            .args(["build", "--release", "--package", "pgmove", "--bin", "pgmove"])
-            .current_dir(process::workspace()),
-    )?;
-    Ok(process::target().join("release/pgmove"))
 }
 
 /// The sample library, in the order of its README.

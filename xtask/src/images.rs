@@ -1,4 +1,4 @@
-//! The container images of `tests/images`: a legacy and a new server, built on Debian's base images.
+//! The container images: the servers of `tests/images`, a legacy and a new one, and pgmove, built on Debian's base images.
 //!
 //! Where no registry can be reached, the base images are made with debootstrap, which needs root.
 
@@ -30,29 +30,41 @@ const IMAGES: [Image; 2] = [
     },
 ];
 
-/// Builds every image; starts an engine where none runs.
+/// Builds the servers' images; starts an engine where none runs.
 pub(crate) fn build() -> Result<()> {
     engine::provide()?;
     for image in &IMAGES {
-        let base = base(image.release)?;
-        let mut command = Command::new("docker");
-        // The host's network: a machine may know its package mirror by other means than a container does.
-        command.args([
-            "build",
-            "--quiet",
-            "--network=host",
-            "--file=tests/images/Dockerfile",
-            "--tag",
-            image.name,
-        ]);
-        command.arg("--build-arg").arg(format!("BASE={base}"));
+        let mut command = docker_build("tests/images/Dockerfile", image.name, image.release)?;
         for argument in image.arguments {
             command.args(["--build-arg", argument]);
         }
-        process::run(command.arg(".").current_dir(process::workspace()))?;
+        process::run(command.arg("."))?;
         println!("{}", image.name);
     }
     Ok(())
+}
+
+/// Builds pgmove with this profile of cargo's, and its image with that; starts an engine where none runs.
+pub(crate) fn build_pgmove(profile: &str) -> Result<()> {
+    engine::provide()?;
+    let binary = process::build(profile)?;
+    // A context of its own: one that held cargo's directory would be read in whole.
+    let context = process::target().join("image");
+    fs::create_dir_all(&context)?;
+    fs::copy(&binary, context.join("pgmove")).with_context(|| binary.display().to_string())?;
+    let mut command = docker_build("Dockerfile", "pgmove", "trixie")?;
+    process::run(command.arg("--target=prebuilt").arg(&context))?;
+    println!("pgmove");
+    Ok(())
+}
+
+/// A `docker build` that lacks its last arguments, with the context as the very last.
+fn docker_build(dockerfile: &str, name: &str, release: &str) -> Result<Command> {
+    let mut command = Command::new("docker");
+    // The host's network: a machine may know its package mirror by other means than a container does.
+    command.args(["build", "--quiet", "--network=host", "--file", dockerfile, "--tag", name]);
+    command.arg("--build-arg").arg(format!("BASE={}", base(release)?)).current_dir(process::workspace());
+    Ok(command)
 }
 
 /// The name of a base image of this release: Debian's own, or one that debootstrap made.

@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask servers | images | demo | test | bench`.
+//! The project's own commands: `cargo xtask servers | images | demo | compose | test | bench`.
 //!
 //! They need Debian 12 on x86-64, Rust, Python and the network to package registries. What else they use (PostgreSQL,
 //! pip, npm, a container engine) is installed by apt-get where it is missing and root runs them, else named.
 
 mod bench;
 mod cluster;
+mod compose;
 mod debian;
 mod demo;
 mod engine;
@@ -38,6 +39,8 @@ enum Command {
     Images,
     /// Moves a sample photo library from a legacy server to a new one, both started for it.
     Demo(demo::Arguments),
+    /// Shows the move of docker-compose.yml, with images built here and an engine started where none runs.
+    Compose(compose::Arguments),
     /// Gets the servers, checks format and lints, and runs every test.
     Test(test::Arguments),
     /// Compares pgmove's speed with other ways to move a database, in one container.
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Images => images::build()?,
         Command::Demo(arguments) => return demo::run(&arguments),
+        Command::Compose(arguments) => return compose::run(&arguments),
         Command::Test(arguments) => test::run(&arguments)?,
         Command::Bench(arguments) => bench::run(&arguments)?,
     }

@@ -27,6 +27,15 @@ pub(crate) fn exists(program: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
+/// Builds pgmove with this profile of cargo's; returns where it is.
+pub(crate) fn build(profile: &str) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["build", "--package", "pgmove", "--bin", "pgmove", "--profile", profile];
+    run(Command::new(cargo).args(arguments).current_dir(workspace()))?;
+    // The one profile whose directory has another name.
+    Ok(target().join(if profile == "dev" { "debug" } else { profile }).join("pgmove"))
+}
+
 /// The root of the workspace.
 pub(crate) fn workspace() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
