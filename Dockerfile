@@ -13,7 +13,7 @@ ARG CLIENT=17
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive \
         apt-get install --yes --no-install-recommends ca-certificates postgresql-client-$CLIENT \
-    && rm -rf /var/lib/apt/lists/* \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --create-home --home-dir /var/lib/pgmove pgmove
 # Debian's /usr/bin/pg_dump is a script that chooses among installed versions; here it is known which one.
 ENV PGMOVE_CLIENT_DIRECTORY=/usr/lib/postgresql/$CLIENT/bin LANG=C.UTF-8

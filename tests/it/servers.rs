@@ -26,6 +26,10 @@ fn pairs_lead_to_newer_servers() {
         assert!(pair.source.major() < pair.target.major());
         assert!(pair.target.offers("vector") && pair.target.offers("vchord"));
     }
+    if let Some((source, _)) = images() {
+        // What there is to convert.
+        assert!(Server::shared_image(&source).offers("vectors"));
+    }
 }
 
 #[tokio::test]

@@ -39,7 +39,10 @@ pub(crate) fn provide() -> Result<()> {
     let start = Instant::now();
     while !answers() {
         if engine.try_wait()?.is_some() || start.elapsed() > START_LIMIT {
-            bail!("dockerd did not start; see {}", log.display());
+            // Where only the output is kept, as in CI, the file is out of reach.
+            let lines = fs::read_to_string(&log).unwrap_or_default();
+            let last = lines.lines().last().unwrap_or_default();
+            bail!("dockerd did not start; see {}, which ends: {last}", log.display());
         }
         thread::sleep(Duration::from_millis(200));
     }
