@@ -243,16 +243,15 @@ impl Context<'_> {
             as_of: Some(jiff::Timestamp::now()),
             large_objects: snapshot.catalog.large_objects.count,
         };
-        let (plan, done) = match self.pick_up(directory, &checked, &snapshot).await? {
-            Some(picked_up) => picked_up,
-            None => {
-                let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
-                if !prepared.findings.is_empty() {
-                    return Ok(Outcome::Refused(prepared.findings));
-                }
-                Self::write_down(directory, &prepared, &snapshot)?;
-                (prepared.plan, HashMap::new())
+        let (plan, done) = if let Some(picked_up) = self.pick_up(directory, &checked, &snapshot).await? {
+            picked_up
+        } else {
+            let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
+            if !prepared.findings.is_empty() {
+                return Ok(Outcome::Refused(prepared.findings));
             }
+            Self::write_down(directory, &prepared, &snapshot)?;
+            (prepared.plan, HashMap::new())
         };
         self.events
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
@@ -268,7 +267,7 @@ impl Context<'_> {
             self.finish_archive(writer, directory, &plan, &found, (&checked, &snapshot)).await?;
         }
         self.safe_point()?;
-        let comparison = self.verify(directory, &checked, &plan, &found, snapshot).await?;
+        let comparison = Box::pin(self.verify(directory, &checked, &plan, &found, snapshot)).await?;
         // Before the verdict: if the target crashed, what was compared may be gone, and so is this session.
         ledger::seal(&holder.client).await.map_err(|error| {
             Error::new(Exit::Resumable, TargetLost(holder.failed("seal the ledger", error)))

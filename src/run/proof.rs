@@ -61,7 +61,7 @@ impl Context<'_> {
             snapshot.release().await;
             Ok(comparison)
         };
-        self.stage(Stage::Verify, work).await.map_err(|error| match error {
+        Box::pin(self.stage(Stage::Verify, work)).await.map_err(|error| match error {
             VerifyError::Interrupted => Error::new(Exit::Interrupted, super::Interrupted),
             error => Error::new(Exit::Resumable, error),
         })

@@ -167,6 +167,13 @@ impl Fault for LaneError {
     }
 }
 
+/// An attempt whose connection was cut.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    /// The target's process that was at it, if there was a session.
+    process: Option<i32>,
+}
+
 /// One lane.
 #[derive(Debug)]
 pub struct Lane {
@@ -207,7 +214,7 @@ impl Worker for Lane {
                 return Err(error);
             }
             self.emit(Event::Retry { stage, item: item.clone(), reason: chain(&error) });
-            cut = cut.or_else(|| Some(self.target.as_ref().map(Session::process)));
+            cut = cut.or_else(|| Some(Cut { process: self.target.as_ref().map(Session::process) }));
             self.abandon().await;
             tokio::select! {
                 () = stop.cancelled() => return Err(LaneError::Interrupted),
@@ -237,8 +244,8 @@ impl Lane {
         Lane { number, shared, stop, source: None, target: None }
     }
 
-    async fn attempt(&mut self, work: Work, cut: &mut Option<Option<i32>>) -> Result<(), LaneError> {
-        if let Some(process) = *cut {
+    async fn attempt(&mut self, work: Work, cut: &mut Option<Cut>) -> Result<(), LaneError> {
+        if let Some(Cut { process }) = *cut {
             if self.is_committed_after_all(work, process).await? {
                 return Ok(());
             }

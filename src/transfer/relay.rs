@@ -281,7 +281,7 @@ impl State {
                 Ok(())
             }
             Kind::Binary { digester, columns, embedded, is_archived } => {
-                let mut row = &message[..];
+                let mut row = message;
                 if self.stage == Stage::Header {
                     // The header rides in the first row's message.
                     row = row.strip_prefix(HEADER).ok_or(RelayError::Stream("has no COPY BINARY header"))?;

@@ -265,16 +265,15 @@ fn an_interrupt_stops_at_a_safe_point_of_each_stage() {
     let Undisturbed { end, units } = scene.undisturbed();
     // None at first: while it checks and plans.
     for point in [None].into_iter().chain(points(units, 5).map(Some)) {
-        let (target, run, mut running) = match point {
-            Some(point) => scene.start(point),
-            None => {
-                let target = scene.targets.database();
-                let run = Move::new(&scene.source, &target);
-                let mut running = run.start(&[]);
-                let dumps = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'pg_dump'";
-                wait_until(&mut running, &scene.source, dumps);
-                (target, run, running)
-            }
+        let (target, run, mut running) = if let Some(point) = point {
+            scene.start(point)
+        } else {
+            let target = scene.targets.database();
+            let run = Move::new(&scene.source, &target);
+            let mut running = run.start(&[]);
+            let dumps = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'pg_dump'";
+            wait_until(&mut running, &scene.source, dumps);
+            (target, run, running)
         };
         assert!(running.is_running(), "{}", running.output());
         running.interrupt();

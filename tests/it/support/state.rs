@@ -30,11 +30,6 @@ impl State {
         self
     }
 
-    /// The line that begins so.
-    pub(crate) fn line(&self, prefix: &str) -> Option<&str> {
-        self.0.iter().find(|line| line.starts_with(prefix)).map(String::as_str)
-    }
-
     /// Fails with the lines that only one of both has.
     #[track_caller]
     pub(crate) fn assert_equal(&self, other: &Self) {
