@@ -21,6 +21,21 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| describe(command))
 }
 
+/// Cargo, with the toolchain that is in use; it names itself to what it runs.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What `cargo run` says of this program: build scripts that look at it, ring's for one, would run again, and all
+    // that depends on them be compiled again, each time after a build by hand.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&*name);
+        }
+    }
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
 /// Whether a program of this name is on the path.
 pub(crate) fn exists(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -29,9 +44,7 @@ pub(crate) fn exists(program: &str) -> bool {
 
 /// Builds pgmove with this profile of cargo's; returns where it is.
 pub(crate) fn build(profile: &str) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["build", "--package", "pgmove", "--bin", "pgmove", "--profile", profile];
-    run(Command::new(cargo).args(arguments).current_dir(workspace()))?;
+    run(&mut cargo(&["build", "--package", "pgmove", "--bin", "pgmove", "--profile", profile]))?;
     // The one profile whose directory has another name.
     Ok(target().join(if profile == "dev" { "debug" } else { profile }).join("pgmove"))
 }

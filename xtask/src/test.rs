@@ -27,12 +27,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     servers::provide()?;
     let mut steps = Vec::new();
     if arguments.filter.is_none() {
-        steps.push(cargo(&["fmt", "--all", "--check"]));
-        steps.push(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+        steps.push(process::cargo(&["fmt", "--all", "--check"]));
+        steps.push(process::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
         // These are run where they are installed, as CI does.
         let optional = [
-            ("cargo-deny", cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"])),
-            ("cargo-machete", cargo(&["machete"])),
+            ("cargo-deny", process::cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"])),
+            ("cargo-machete", process::cargo(&["machete"])),
             ("typos", Command::new("typos")),
         ];
         for (program, step) in optional {
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
         }
     }
-    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    let mut tests = process::cargo(&["test", "--workspace", "--no-fail-fast"]);
     tests.env("PGMOVE_TEST_SERVERS", servers::list());
     if arguments.containers {
         images::build()?;
@@ -64,11 +64,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
-}
-
-fn cargo(arguments: &[&str]) -> Command {
-    // Cargo names itself to its subcommands, with the toolchain that is in use.
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments);
-    command
 }

@@ -303,7 +303,8 @@ async fn forged_manifests_are_refused() {
         (|m| m["tables"] = serde_json::json!([m["tables"][0], m["tables"][0]]), "does not follow"),
         (
             |m| {
-                m["tables"][0]["content"]["chunks"][0]["digest"]["sums"] = "+00000000000000f".repeat(4).into();
+                m["tables"][0]["content"]["chunks"][0]["digest"]["sums"] =
+                    "+00000000000000f".repeat(4).into();
             },
             "64 hexadecimal digits",
         ),
