@@ -1,8 +1,10 @@
 //! Tests on real PostgreSQL servers; `cargo xtask servers` gets these, `cargo xtask test` runs everything.
 
 mod archive;
+mod bad_input;
 mod connect;
 mod documents;
+mod faults;
 mod moves;
 mod resume;
 mod servers;

@@ -11,6 +11,7 @@ mod install;
 mod library;
 mod local;
 mod moving;
+mod proxy;
 mod server;
 mod state;
 
@@ -21,6 +22,7 @@ pub(crate) use database::Database;
 pub(crate) use install::Install;
 pub(crate) use library::{SMALL, Vectors};
 pub(crate) use moving::{Ended, Move, Running, wait_until};
+pub(crate) use proxy::{Cut, Fault, Proxy};
 pub(crate) use server::{Server, Variant};
 pub(crate) use state::{State, leftovers, state, untouched};
 

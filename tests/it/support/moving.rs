@@ -29,7 +29,7 @@ pub(crate) struct Move {
 }
 
 /// How a run ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ended {
     /// The exit code; none when a signal ended it.
     pub(crate) code: Option<i32>,

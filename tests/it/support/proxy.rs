@@ -1,0 +1,185 @@
+//! A TCP proxy between pgmove and a server, which cuts connections at a chosen place of their streams.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use socket2::SockRef;
+
+/// What happens to a connection when the client has sent the fault's words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cut {
+    /// At once: the server never sees the message.
+    Request,
+    /// After so many further bytes of the client.
+    RequestAfter(usize),
+    /// After so many bytes of the server's answer; with 0 the server has done what it was told, and nobody knows.
+    Answer(i64),
+}
+
+/// When a connection is cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    /// What the client sends.
+    pub(crate) words: &'static str,
+    /// How often it may send that before.
+    pub(crate) spared: usize,
+    /// How the connection ends.
+    pub(crate) cut: Cut,
+    /// How many connections end so.
+    pub(crate) times: usize,
+}
+
+/// Listens on a port of its own and passes everything on, until a fault is set.
+pub(crate) struct Proxy {
+    /// On 127.0.0.1.
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    fault: Mutex<Option<Fault>>,
+    seen: AtomicUsize,
+    fired: AtomicUsize,
+    is_severed: AtomicBool,
+    open: Mutex<Vec<(TcpStream, TcpStream)>>,
+}
+
+impl Proxy {
+    /// In front of a server's port.
+    pub(crate) fn start(server: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("a bound address").port();
+        let shared = Arc::new(Shared::default());
+        let accepting = Arc::clone(&shared);
+        // Ends with the test process.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if accepting.is_severed.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                accepting.pass_on(client, server);
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// The same URI, by way of the proxy.
+    pub(crate) fn uri(&self, uri: &str, server: u16) -> String {
+        uri.replace(&format!("127.0.0.1:{server}"), &format!("127.0.0.1:{}", self.port))
+    }
+
+    /// Sets the fault, in place of an earlier one.
+    pub(crate) fn set(&self, fault: Fault) {
+        self.shared.seen.store(0, Ordering::SeqCst);
+        self.shared.fired.store(0, Ordering::SeqCst);
+        *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    /// How many connections the fault has cut.
+    pub(crate) fn fired(&self) -> usize {
+        self.shared.fired.load(Ordering::SeqCst)
+    }
+
+    /// Resets every connection, and every new one.
+    pub(crate) fn sever(&self) {
+        self.shared.is_severed.store(true, Ordering::SeqCst);
+        for (client, server) in self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            end(&client, &server);
+        }
+    }
+
+    /// Passes everything on again.
+    pub(crate) fn heal(&self) {
+        self.shared.is_severed.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn pass_on(self: &Arc<Self>, client: TcpStream, server: TcpStream) {
+        let clone = |stream: &TcpStream| stream.try_clone().expect("a socket handle");
+        for stream in [&client, &server] {
+            stream.set_nodelay(true).expect("a TCP socket");
+        }
+        let answers = Arc::new(AtomicI64::new(i64::MAX));
+        let pair = (clone(&client), clone(&server));
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).push(pair);
+        let (limit, ours) = (Arc::clone(&answers), (clone(&client), clone(&server)));
+        thread::spawn(move || forward_answers(ours.1, ours.0, &limit));
+        let shared = Arc::clone(self);
+        thread::spawn(move || shared.forward_requests(client, server, &answers));
+    }
+
+    /// Whether a connection that has sent these bytes is to be cut, and how.
+    fn strikes(&self, sent: &[u8]) -> Option<Cut> {
+        let fault = (*self.fault.lock().unwrap_or_else(PoisonError::into_inner))?;
+        sent.windows(fault.words.len()).any(|window| window == fault.words.as_bytes()).then_some(())?;
+        let is_spared = self.seen.fetch_add(1, Ordering::SeqCst) < fault.spared;
+        let is_over = self.seen.load(Ordering::SeqCst) > fault.spared + fault.times;
+        (!is_spared && !is_over).then(|| {
+            self.fired.fetch_add(1, Ordering::SeqCst);
+            fault.cut
+        })
+    }
+
+    fn forward_requests(&self, mut client: TcpStream, mut server: TcpStream, answers: &AtomicI64) {
+        let mut buffer = vec![0; 1 << 16];
+        let mut left = usize::MAX;
+        while let Ok(length @ 1..) = client.read(&mut buffer) {
+            if left == usize::MAX {
+                match self.strikes(&buffer[..length]) {
+                    None => {}
+                    Some(Cut::Request) => left = 0,
+                    Some(Cut::RequestAfter(bytes)) => left = length + bytes,
+                    Some(Cut::Answer(bytes)) => answers.store(bytes, Ordering::SeqCst),
+                }
+            }
+            let passed = length.min(left);
+            if server.write_all(&buffer[..passed]).is_err() {
+                break;
+            }
+            if left != usize::MAX {
+                left -= passed;
+                if left == 0 {
+                    return end(&client, &server);
+                }
+            }
+        }
+        let _ = server.shutdown(Shutdown::Write);
+    }
+}
+
+fn forward_answers(mut server: TcpStream, mut client: TcpStream, limit: &AtomicI64) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(length @ 1..) = server.read(&mut buffer) {
+        let left = limit.load(Ordering::SeqCst);
+        let passed = usize::try_from(left).map_or(0, |left| length.min(left));
+        if client.write_all(&buffer[..passed]).is_err() {
+            break;
+        }
+        if left != i64::MAX {
+            limit.fetch_sub(i64::try_from(passed).unwrap_or(i64::MAX), Ordering::SeqCst);
+            if passed < length {
+                return end(&client, &server);
+            }
+        }
+    }
+    let _ = client.shutdown(Shutdown::Write);
+}
+
+/// Resets the client's side, as a firewall would, and closes the server's.
+fn end(client: &TcpStream, server: &TcpStream) {
+    let _ = SockRef::from(client).set_linger(Some(Duration::ZERO));
+    for stream in [client, server] {
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
