@@ -1,6 +1,7 @@
 -- Purpose: pin every setting that changes what a value looks like, what a statement means, or how long it may
 --          take, whatever the defaults of server, database and role are. Settings a server does not know are
---          left out, so one statement serves every major.
+--          left out, so one statement serves every major. No lock is waited for longer than half a minute: also
+--          the functions that measure a table wait for one that is locked.
 -- Parameters: $1 text: search_path; $2 text: default_transaction_read_only, 'on' or 'off';
 --             $3 text: application_name
 -- Columns: process integer: the server's process behind the session; settings bigint: how many were changed
@@ -27,7 +28,7 @@ FROM (VALUES
     ('synchronize_seqscans', 'off'),
     ('jit', 'off'),
     ('statement_timeout', '0'),
-    ('lock_timeout', '0'),
+    ('lock_timeout', '30000'),
     ('transaction_timeout', '0'),
     ('idle_session_timeout', '0'),
     ('idle_in_transaction_session_timeout', '0'),

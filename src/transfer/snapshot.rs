@@ -80,7 +80,6 @@ impl Snapshot {
         let mut known = lockable(&Catalog::read(&session.client, Side::Source).await?);
         for _ in 0..ATTEMPTS {
             session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "begin").await?;
-            session.run("SET LOCAL lock_timeout TO '30s'", "limit the wait for locks").await?;
             for batch in known.iter().collect::<Vec<_>>().chunks(LOCK_BATCH) {
                 let names: Vec<String> = batch.iter().map(|name| format!("ONLY {}", name.sql())).collect();
                 let what = match batch {
