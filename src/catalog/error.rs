@@ -3,20 +3,20 @@
 use tokio_postgres::error::SqlState;
 
 use crate::error::{Class, Fault, Side};
+use crate::pg::session;
 
 /// Why a catalog could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The server refused a query, or the connection broke.
-    #[error("could not read the {side}'s catalog (query {query})")]
+    #[error("could not read the {side}'s catalog (query {query}): {}", crate::pg::describe(.error))]
     Query {
         /// Whose catalog.
         side: Side,
         /// The file of `sql/catalog/` without its ending, or `sequence_values`.
         query: &'static str,
-        /// What the server or the connection said.
-        #[source]
-        source: tokio_postgres::Error,
+        /// What the server or the connection said. It is in the message, so it is no `source`.
+        error: tokio_postgres::Error,
     },
     /// A query's answer has another shape than this version of pgmove knows.
     #[error("could not understand the {side}'s catalog (query {query}): {what}")]
@@ -39,17 +39,17 @@ impl Fault for CatalogError {
     }
 
     fn is_retryable(&self) -> bool {
-        matches!(self, CatalogError::Query { source, .. } if source.is_closed())
+        matches!(self, CatalogError::Query { error, .. } if session::is_retryable(error))
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            CatalogError::Query { side, source, .. }
-                if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
+            CatalogError::Query { side, error, .. }
+                if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
             {
                 Some(format!("connect to the {side} as the owner of the database and of what is in it"))
             }
-            CatalogError::Query { .. } => None,
+            CatalogError::Query { error, .. } => session::hint(error),
             CatalogError::Shape { .. } => Some(
                 "this server is younger than this version of pgmove knows; use a younger pgmove".to_owned(),
             ),

@@ -67,7 +67,7 @@ impl Reader<'_> {
         let side = self.side;
         match self.client.query(text, parameters).await {
             Ok(rows) => Ok(rows.into_iter().map(|row| Record { row, query: name, side }).collect()),
-            Err(source) => Err(CatalogError::Query { side, query: name, source }),
+            Err(error) => Err(CatalogError::Query { side, query: name, error }),
         }
     }
 }
@@ -82,10 +82,10 @@ pub(super) struct Record {
 impl Record {
     /// A column's value.
     pub(super) fn get<'a, T: FromSql<'a>>(&'a self, column: &str) -> Result<T, CatalogError> {
-        self.row.try_get(column).map_err(|source| CatalogError::Query {
+        self.row.try_get(column).map_err(|error| CatalogError::Query {
             side: self.side,
             query: self.query,
-            source,
+            error,
         })
     }
 

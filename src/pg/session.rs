@@ -103,7 +103,7 @@ pub fn is_retryable(error: &tokio_postgres::Error) -> bool {
 }
 
 /// The next step for errors that many statements can meet.
-fn hint(error: &tokio_postgres::Error) -> Option<String> {
+pub(crate) fn hint(error: &tokio_postgres::Error) -> Option<String> {
     let code = error.code()?;
     let hint = if *code == SqlState::DISK_FULL {
         "free space on the server's volume (or enlarge it), then go on with --resume"

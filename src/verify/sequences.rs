@@ -32,7 +32,7 @@ pub async fn values(session: &Session, side: Side, sequences: &[Sequence]) -> Re
 /// The server's answer, if it is one.
 fn refusal(error: CatalogError) -> Result<String, VerifyError> {
     match &error {
-        CatalogError::Query { source, .. } if source.code().is_some() => Ok(describe(source)),
+        CatalogError::Query { error, .. } if error.code().is_some() => Ok(describe(error)),
         _ => Err(error.into()),
     }
 }
