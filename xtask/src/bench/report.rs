@@ -60,8 +60,8 @@ fn write_case(text: &mut String, case: &CaseResults) {
     let _ = writeln!(
         text,
         "### {}: {} {}, {:.2} GB with indexes\n\n\
-         | | median | fastest to slowest | own processor time | load | pgmove / this | in single rounds | bound |\n\
-         |---|---|---|---|---|---|---|---|",
+         | | median | fastest to slowest | processor time | its own part | load | pgmove / this | in single rounds | bound |\n\
+         |---|---|---|---|---|---|---|---|---|",
         case.case.name(),
         case.size,
         case.case.description(),
@@ -100,10 +100,11 @@ fn write_contestant(text: &mut String, case: &CaseResults, contestant: &Contesta
     let load = loads.iter().sum::<f64>() / f64::from(u32::try_from(loads.len()).unwrap_or(u32::MAX));
     let _ = writeln!(
         text,
-        "| {} | {:.2} s | {fastest:.2} to {slowest:.2} s | {:.2} s | {load:.1} | {ratio} | {rounds} | {bound} |",
+        "| {} | {:.2} s | {fastest:.2} to {slowest:.2} s | {:.1} s | {:.1} s | {load:.1} | {ratio} | {rounds} | {bound} |",
         contestant.name,
         contestant.median(),
         contestant.processor(),
+        contestant.own_processor(),
     );
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Run {
     pub(super) system_seconds: f64,
     /// Of its largest process.
     pub(super) peak_bytes: u64,
+    /// Processor time of everything in the container, both servers included.
+    pub(super) all_seconds: f64,
     /// The machine's load average over one minute, when the run ended.
     pub(super) load: f64,
     pub(super) archive_bytes: Option<u64>,
@@ -150,23 +152,36 @@ impl ContestantResults {
         extremes(self.runs.iter().map(|run| run.seconds))
     }
 
-    /// The median of the runs' processor seconds.
-    pub(super) fn processor(&self) -> f64 {
+    /// The median of the contestant's own processor seconds.
+    pub(super) fn own_processor(&self) -> f64 {
         median(self.runs.iter().map(|run| run.user_seconds + run.system_seconds).collect())
+    }
+
+    /// The median of the processor seconds of contestant and servers.
+    pub(super) fn processor(&self) -> f64 {
+        median(self.runs.iter().map(|run| run.all_seconds).collect())
     }
 }
 
 impl Run {
-    /// Reads the line of measure.sh: seconds, user and system seconds, KiB.
+    /// Reads the line of measure.sh.
     pub(super) fn parse(line: &str) -> Result<Self> {
         let figures: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        let [seconds, user_seconds, system_seconds, _] = figures[..] else {
+        let [seconds, user_seconds, system_seconds, _, all_seconds] = figures[..] else {
             bail!("measure.sh printed {line:?}");
         };
-        let peak: u64 = line.split_whitespace().last().unwrap_or_default().parse()?;
+        let peak: u64 = line.split_whitespace().nth(3).unwrap_or_default().parse()?;
         let load = fs::read_to_string("/proc/loadavg")?;
         let load = load.split_whitespace().next().unwrap_or_default().parse()?;
-        Ok(Self { seconds, user_seconds, system_seconds, peak_bytes: peak * 1024, load, archive_bytes: None })
+        Ok(Self {
+            seconds,
+            user_seconds,
+            system_seconds,
+            peak_bytes: peak * 1024,
+            all_seconds,
+            load,
+            archive_bytes: None,
+        })
     }
 
     /// This run as the second half of one that `first` began.
@@ -176,6 +191,7 @@ impl Run {
             user_seconds: first.user_seconds + self.user_seconds,
             system_seconds: first.system_seconds + self.system_seconds,
             peak_bytes: first.peak_bytes.max(self.peak_bytes),
+            all_seconds: first.all_seconds + self.all_seconds,
             ..self
         }
     }
@@ -183,9 +199,9 @@ impl Run {
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seconds, user_seconds, system_seconds, peak_bytes, load, .. } = self;
-        let processor = user_seconds + system_seconds;
-        write!(f, "{seconds:6.2} s, processor {processor:5.2} s, peak {} MiB, load {load}", peak_bytes >> 20)
+        let Self { seconds, user_seconds, system_seconds, all_seconds, load, .. } = self;
+        let (own, peak) = (user_seconds + system_seconds, self.peak_bytes >> 20);
+        write!(f, "{seconds:6.2} s, processor {all_seconds:.2} s (own {own:.2} s), {peak} MiB, load {load}")
     }
 }
 
@@ -209,7 +225,7 @@ mod tests {
     use super::*;
 
     fn runs(name: &'static str, seconds: &[f64]) -> ContestantResults {
-        let run = |&seconds: &f64| Run { seconds, ..Run::parse("0 0.5 0.25 1024").expect("a line") };
+        let run = |&seconds: &f64| Run { seconds, ..Run::parse("0 0.5 0.25 1024 7.5").expect("a line") };
         ContestantResults { name, bound: None, runs: seconds.iter().map(run).collect() }
     }
 
@@ -237,11 +253,12 @@ mod tests {
 
     #[test]
     fn a_second_half_adds_up() {
-        let first = Run::parse("1.5 0.5 0.25 2048\n").expect("a line");
-        let both = Run::parse("0.5 0.1 0.15 1024\n").expect("a line").after(&first);
+        let first = Run::parse("1.5 0.5 0.25 2048 3.5\n").expect("a line");
+        let both = Run::parse("0.5 0.1 0.15 1024 0.5\n").expect("a line").after(&first);
         assert!((both.seconds - 2.0).abs() < 1e-9);
         assert_eq!(both.peak_bytes, 2 << 20);
+        assert!((both.all_seconds - 4.0).abs() < 1e-9);
         assert!(Run::parse("Command exited with non-zero status 1").is_err());
-        assert!(Run::parse("1.5 0.5").is_err());
+        assert!(Run::parse("1.5 0.5 0.25 2048").is_err());
     }
 }
