@@ -5,8 +5,11 @@
 //! engine that was started stay.
 
 use std::{
-    process::{Command, ExitCode, Stdio},
-    sync::{Arc, atomic::AtomicBool},
+    process::{Command, ExitCode, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -26,21 +29,29 @@ pub(crate) struct Arguments {
 /// Builds the images, shows the move and ends with pgmove's exit code.
 ///
 /// # Errors
-/// When an image cannot be built, or Compose could not run to its end.
+/// When an image cannot be built, Compose could not run to its end, or at an interrupt.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let begun = Instant::now();
     images::build()?;
     images::build_pgmove(&arguments.profile)?;
     let compose = Compose::provide()?;
     // From here on an interrupt is for Compose, which stops the containers.
-    signal_hook::flag::register(SIGINT, Arc::<AtomicBool>::default())?;
-    let status = compose
-        .command(&["up", "--no-build", "--abort-on-container-exit", "--exit-code-from", "pgmove"])
-        .status();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
+    let options = ["up", "--no-build", "--abort-on-container-exit", "--exit-code-from", "pgmove"];
+    let status = compose.command(&options).status();
+    if !status.as_ref().is_ok_and(ExitStatus::success) {
+        // Compose has shown nothing yet where a server never was healthy.
+        let _ = process::run(&mut compose.command(&["logs", "--no-color", "--tail=50"]));
+    }
     process::run(&mut compose.command(&["down", "--volumes"]))?;
     let status = status.context("Compose")?;
+    // Version 1.29 ends with 0 then.
+    if interrupted.load(Ordering::Relaxed) {
+        bail!("interrupted");
+    }
     let Some(code) = status.code() else { bail!("Compose ended with {status}") };
-    println!("pgmove ended with exit code {code}; all in all {} seconds", begun.elapsed().as_secs());
+    println!("ended with exit code {code}; all in all {} seconds", begun.elapsed().as_secs());
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
