@@ -7,6 +7,7 @@ mod documents;
 mod faults;
 mod moves;
 mod resume;
+mod schema;
 mod servers;
 mod support;
 mod verify;

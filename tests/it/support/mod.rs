@@ -23,7 +23,7 @@ pub(crate) use install::Install;
 pub(crate) use library::{SMALL, Vectors};
 pub(crate) use moving::{Ended, Move, Running, wait_until};
 pub(crate) use proxy::{Cut, Fault, Proxy};
-pub(crate) use server::{Server, Variant};
+pub(crate) use server::{PASSWORD, Server, Variant};
 pub(crate) use state::{State, leftovers, state, untouched};
 
 /// A source and the newer server it is moved to.

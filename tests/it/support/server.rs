@@ -15,7 +15,7 @@ use std::{
 use super::{Database, container, local, psql};
 
 /// The superuser's password, over TCP; a local cluster's Unix socket asks for none.
-pub(super) const PASSWORD: &str = "superuser-secret";
+pub(crate) const PASSWORD: &str = "superuser-secret";
 
 /// How long a server may take to accept connections, after a crash too.
 const START_LIMIT: Duration = Duration::from_secs(30);

@@ -1,8 +1,4 @@
 //! A hard schema goes through `pg_dump`, the entries and a session, and comes out equal.
-//!
-//! Needs two servers of one or two majors and is run by hand:
-//! `PGMOVE_TEST_BIN=<client tools> PGMOVE_TEST_SOURCE=<keywords> PGMOVE_TEST_TARGET=<keywords> cargo test --test schema -- --ignored`
-//! The keywords name superusers and a maintenance database; databases `pgmove_schema_*` are made and dropped.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,13 +17,25 @@ use pgmove::schema::{
 use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
-const LEGACY: &str = include_str!("fixtures/schema/legacy.sql");
-const NASTY: &str = include_str!("fixtures/schema/nasty.sql");
-const NASTY_15: &str = include_str!("fixtures/schema/nasty_15.sql");
-const NASTY_18: &str = include_str!("fixtures/schema/nasty_18.sql");
+use crate::support::{Install, PASSWORD, Server};
 
-fn setting(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} must be set"))
+const LEGACY: &str = include_str!("../fixtures/schema/legacy.sql");
+const NASTY: &str = include_str!("../fixtures/schema/nasty.sql");
+const NASTY_15: &str = include_str!("../fixtures/schema/nasty_15.sql");
+const NASTY_18: &str = include_str!("../fixtures/schema/nasty_18.sql");
+
+/// Sources and newer targets, which offer the extension `vector`.
+const PAIRS: [(u32, u32); 3] = [(14, 16), (15, 18), (18, 18)];
+
+/// A server as its superuser, in libpq's keywords; roles of a test get the same password.
+fn keywords(server: &Server) -> String {
+    format!("host=127.0.0.1 port={} user=postgres password={PASSWORD} sslmode=disable", server.port)
+}
+
+async fn newest_tools() -> ClientTools {
+    let newest = Install::all().last().expect("cargo xtask servers brings servers");
+    let search = ClientSearch { directory: Some(newest.client_bin_dir.clone()), ..Default::default() };
+    ClientTools::find(&search, 14).await.expect("client tools")
 }
 
 async fn connect(keywords: &str) -> Client {
@@ -99,11 +107,16 @@ async fn apply(client: &Client, entries: &[Entry]) {
 }
 
 #[tokio::test]
-#[ignore = "needs servers, see the head of this file"]
 async fn a_hard_schema_comes_out_equal() {
-    let (source_server, target_server) = (setting("PGMOVE_TEST_SOURCE"), setting("PGMOVE_TEST_TARGET"));
-    let search = ClientSearch { directory: Some(setting("PGMOVE_TEST_BIN").into()), ..Default::default() };
-    let tools = ClientTools::find(&search, 14).await.expect("client tools");
+    for (source, target) in PAIRS {
+        moved_hard_schema(source, target).await;
+    }
+}
+
+async fn moved_hard_schema(source: u32, target: u32) {
+    let (source, target) = (Server::shared(source), Server::shared(target));
+    let (source_server, target_server) = (keywords(&source), keywords(&target));
+    let tools = newest_tools().await;
     let scratch = tempfile::tempdir().expect("a directory");
 
     let source_keywords = database(&source_server, "pgmove_schema_source").await;
@@ -180,11 +193,16 @@ async fn a_hard_schema_comes_out_equal() {
 
 /// An ordinary owner applies whatever is not said to need a superuser, and nothing else.
 #[tokio::test]
-#[ignore = "needs servers, see the head of this file"]
 async fn what_needs_a_superuser_is_known_before() {
-    let (source_server, target_server) = (setting("PGMOVE_TEST_SOURCE"), setting("PGMOVE_TEST_TARGET"));
-    let search = ClientSearch { directory: Some(setting("PGMOVE_TEST_BIN").into()), ..Default::default() };
-    let tools = ClientTools::find(&search, 14).await.expect("client tools");
+    for (source, target) in PAIRS {
+        applied_by_an_owner(source, target).await;
+    }
+}
+
+async fn applied_by_an_owner(source: u32, target: u32) {
+    let (source, target) = (Server::shared(source), Server::shared(target));
+    let (source_server, target_server) = (keywords(&source), keywords(&target));
+    let tools = newest_tools().await;
     let scratch = tempfile::tempdir().expect("a directory");
     let source_keywords = database(&source_server, "pgmove_schema_rights").await;
     connect(&source_keywords).await.batch_execute(NASTY).await.expect("the fixture loads");
@@ -193,7 +211,7 @@ async fn what_needs_a_superuser_is_known_before() {
     let target_keywords = database(&target_server, "pgmove_schema_owned").await;
     let admin = connect(&target_keywords).await;
     for statement in [
-        "CREATE ROLE new_owner LOGIN",
+        &format!("CREATE ROLE new_owner LOGIN PASSWORD '{PASSWORD}'"),
         "CREATE ROLE \"Nasty-Reader; --\"",
         "CREATE ROLE nasty_owner",
         "ALTER DATABASE pgmove_schema_owned OWNER TO new_owner",
@@ -258,11 +276,16 @@ fn rewrite(entries: &mut [Entry], roles: &Roles) -> Vec<Change> {
 
 /// The target must offer the extension `vector`.
 #[tokio::test]
-#[ignore = "needs servers, see the head of this file"]
 async fn a_legacy_schema_is_rewritten_for_an_ordinary_owner() {
-    let (source_server, target_server) = (setting("PGMOVE_TEST_SOURCE"), setting("PGMOVE_TEST_TARGET"));
-    let search = ClientSearch { directory: Some(setting("PGMOVE_TEST_BIN").into()), ..Default::default() };
-    let tools = ClientTools::find(&search, 14).await.expect("client tools");
+    for (source, target) in PAIRS {
+        rewritten_legacy_schema(source, target).await;
+    }
+}
+
+async fn rewritten_legacy_schema(source: u32, target: u32) {
+    let (source, target) = (Server::shared(source), Server::shared(target));
+    let (source_server, target_server) = (keywords(&source), keywords(&target));
+    let tools = newest_tools().await;
     let scratch = tempfile::tempdir().expect("a directory");
 
     let source_keywords = database(&source_server, "pgmove_schema_legacy").await;
@@ -274,7 +297,7 @@ async fn a_legacy_schema_is_rewritten_for_an_ordinary_owner() {
     let target_keywords = database(&target_server, "pgmove_schema_new").await;
     let admin = connect(&target_keywords).await;
     for statement in [
-        "CREATE ROLE new_owner LOGIN",
+        &format!("CREATE ROLE new_owner LOGIN PASSWORD '{PASSWORD}'"),
         "CREATE ROLE legacy_reader",
         "ALTER DATABASE pgmove_schema_new OWNER TO new_owner",
         "CREATE EXTENSION vector WITH SCHEMA public",
@@ -313,11 +336,9 @@ async fn a_legacy_schema_is_rewritten_for_an_ordinary_owner() {
 }
 
 #[tokio::test]
-#[ignore = "needs servers, see the head of this file"]
 async fn what_pg_dump_says_is_in_the_error() {
-    let server = setting("PGMOVE_TEST_SOURCE");
-    let search = ClientSearch { directory: Some(setting("PGMOVE_TEST_BIN").into()), ..Default::default() };
-    let tools = ClientTools::find(&search, 14).await.expect("client tools");
+    let server = keywords(&Server::shared(15));
+    let tools = newest_tools().await;
     let scratch = tempfile::tempdir().expect("a directory");
     let limits = ChildLimits { stall: Duration::from_secs(60), cancel: CancellationToken::new() };
     for (keywords, snapshot, expected) in [
