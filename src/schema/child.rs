@@ -149,6 +149,9 @@ pub(super) async fn run(
         "PGPASSFILE",
         passfile.as_ref().map_or(OsStr::new("/dev/null/none"), |file| file.path.as_os_str()),
     );
+    // pg_dump writes strings as its session reads them, whatever the database's default is; libpq prefers the
+    // connection string's own `options`.
+    command.env("PGOPTIONS", "-c standard_conforming_strings=on");
     let mut child = command.spawn().map_err(start)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let mut output = Vec::new();

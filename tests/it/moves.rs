@@ -90,3 +90,16 @@ fn the_oldest_source_moves_to_the_newest_target() {
     assert_eq!(leftovers(&target), "");
     state(&target).assert_equal(&state(&source));
 }
+
+#[test]
+fn hostile_settings_of_the_source_change_no_value() {
+    let server = quiet(15);
+    let source = SMALL.fill(&server, Vectors::of(&server));
+    source.psql(include_str!("../fixtures/library/settings-hostile.sql"));
+    let target = Server::shared(17).database();
+    let expected = state(&source);
+    Move::new(&source, &target).run(&[]).assert(0, &[]);
+    // That the source refuses writes is the fence's doing, or as good as that: the target is to be written.
+    assert_eq!(leftovers(&target), "");
+    comparable(state(&target)).assert_equal(&comparable(expected));
+}
