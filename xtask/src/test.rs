@@ -2,9 +2,9 @@
 //!
 //! Every step is run, and fails the whole when it fails; the tests' own output, with its counts, is shown as it comes.
 
-use std::process::Command;
+use std::{process::Command, thread};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::{images, process, servers};
 
@@ -19,12 +19,16 @@ pub(crate) struct Arguments {
     containers: bool,
 }
 
-/// Gets the servers, then runs every step.
+/// Runs every step; servers and images are got meanwhile, for they wait for network and disk more than they compute.
 ///
 /// # Errors
 /// When a server cannot be got or a step fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    servers::provide()?;
+    let containers = arguments.containers;
+    let preparation = thread::spawn(move || {
+        servers::provide()?;
+        if containers { images::build() } else { Ok(()) }
+    });
     let mut steps = Vec::new();
     if arguments.filter.is_none() {
         steps.push(process::cargo(&["fmt", "--all", "--check"]));
@@ -43,25 +47,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
         }
     }
-    let mut tests = process::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    let all = ["test", "--workspace", "--no-fail-fast"];
+    let mut compilation = process::cargo(&all);
+    compilation.arg("--no-run");
+    steps.push(compilation);
+    let mut failed = Vec::new();
+    for step in &mut steps {
+        failed.extend(failure(step)?);
+    }
+
+    preparation.join().map_err(|_| anyhow!("getting the servers panicked"))??;
+    let mut tests = process::cargo(&all);
     tests.env("PGMOVE_TEST_SERVERS", servers::list());
-    if arguments.containers {
-        images::build()?;
+    if containers {
         tests.env("PGMOVE_TEST_CONTAINERS", "1");
     }
     if let Some(filter) = &arguments.filter {
         tests.args(["--", filter]);
     }
-    steps.push(tests);
-
-    let mut failed = Vec::new();
-    for mut step in steps {
-        let name = process::describe(&step);
-        eprintln!("+ {name}");
-        if !step.current_dir(process::workspace()).status().with_context(|| name.clone())?.success() {
-            failed.push(name);
-        }
-    }
+    failed.extend(failure(&mut tests)?);
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
+}
+
+/// Runs a step, and returns its name when it failed.
+fn failure(step: &mut Command) -> Result<Option<String>> {
+    let name = process::describe(step);
+    eprintln!("+ {name}");
+    let status = step.current_dir(process::workspace()).status().with_context(|| name.clone())?;
+    Ok((!status.success()).then_some(name))
 }
