@@ -1,7 +1,7 @@
 //! `pgmove run`: the stages of a move, in order.
 //!
 //! ```text
-//! check -> (fence) -> snapshot + plan -> schema -> copy and indexes -> finish -> verify -> verdict
+//! check -> (fence) -> snapshot + plan -> (replace) -> schema -> copy and indexes -> finish -> verify -> verdict
 //! ```
 //!
 //! Up to the plan nothing is written to the target. From then on the ledger in the target and the journal on
@@ -36,11 +36,13 @@ mod dump;
 mod finish;
 mod prepare;
 mod proof;
+mod replace;
 mod resume;
 mod stored_proof;
 
 pub use check::Checked;
 pub use dump::{Dumped, dump};
+pub use replace::ReplaceError;
 pub use resume::ResumeError;
 
 /// What a run came to.
@@ -259,6 +261,10 @@ impl Context<'_> {
         self.safe_point()?;
         let holder = self.claim(directory).await?;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
+        if replace::is_open(directory.records(), &done) {
+            self.replace(&holder, &checked).await?;
+        }
+        self.safe_point()?;
         self.schema(directory, &plan, &done).await?;
         self.safe_point()?;
         let found = self.copy(directory, &plan, &done, (&snapshot, &holder), writer.as_ref()).await?;
@@ -328,8 +334,13 @@ impl Context<'_> {
         let failed = |error| Error::new(Exit::Resumable, error);
         let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
         prepare::lock(&session, self.target.conninfo.database()).await?;
+        let owner = ledger::owner(&session.client).await;
+        let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;
         // Mark and ledger come together, and go together: neither is ever found alone.
         session.run("BEGIN", "begin").await.map_err(failed)?;
+        if self.settings.replace && owner.as_ref() != Some(&self.run) {
+            self.displace(&session, directory, owner).await?;
+        }
         fence::mark(&session, self.target.conninfo.database(), directory)
             .await
             .map_err(|error| Error::new(Exit::Resumable, error))?;

@@ -76,6 +76,8 @@ pub struct RunSettings {
     pub digests: bool,
     /// Go on with the run in `run_dir`.
     pub resume: bool,
+    /// Drop what the target holds; the user has named its database.
+    pub replace: bool,
     /// Fence the source before the snapshot.
     pub fence: bool,
     /// Where plan and journal are.

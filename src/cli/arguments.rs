@@ -152,6 +152,10 @@ pub(crate) struct Run {
     /// Go on with the interrupted run in the run directory
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Drop everything that the target database holds before the move; DATABASE must be its name. Extensions and
+    /// settings stay
+    #[arg(long, value_name = "DATABASE")]
+    pub(crate) replace: Option<String>,
     /// Make the source refuse writes before its snapshot is taken, and leave it so (see `pgmove unfence`)
     #[arg(long)]
     pub(crate) fence: bool,

@@ -12,7 +12,7 @@ use crate::cutover::fence;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::RunDirectory;
-use crate::pg::Endpoint;
+use crate::pg::{ConnInfo, Endpoint};
 use crate::plan::Plan;
 use crate::preflight::Finding;
 use crate::report::{self, Scope};
@@ -126,10 +126,10 @@ fn run_settings(options: &Run) -> Result<RunSettings, Error> {
     Ok(RunSettings {
         run_dir: run_dir(options.directory.as_deref(), source.database()),
         choices: connections::choices(&options.choices),
-        connections,
         dry_run: options.dry_run,
         digests: options.digests,
         resume: options.resume,
+        replace: replaces(options.replace.as_deref(), &connections.target)?,
         fence: options.fence,
         jobs: options.jobs,
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
@@ -138,7 +138,37 @@ fn run_settings(options: &Run) -> Result<RunSettings, Error> {
         keep_ledger: options.keep_ledger,
         archive: options.archive.clone(),
         restored: None,
+        connections,
     })
+}
+
+/// `--replace` names another database than `--target` does.
+#[derive(Debug, thiserror::Error)]
+#[error("--replace names database {named}, but the target is database {target}")]
+struct OtherDatabase {
+    named: String,
+    target: String,
+}
+
+impl Fault for OtherDatabase {
+    fn class(&self) -> Class {
+        Class::User
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("name the database whose objects may be dropped, which is that of --target".into())
+    }
+}
+
+/// Whether the target is to be emptied; only if it is named.
+fn replaces(named: Option<&str>, target: &ConnInfo) -> Result<bool, Error> {
+    match named {
+        Some(named) if named != target.database() => {
+            let (named, target) = (named.to_owned(), target.database().to_owned());
+            Err(Error::new(Exit::Usage, OtherDatabase { named, target }))
+        }
+        named => Ok(named.is_some()),
+    }
 }
 
 fn restore_settings(options: &Restore) -> Result<RunSettings, Error> {
@@ -157,6 +187,7 @@ fn restore_settings(options: &Restore) -> Result<RunSettings, Error> {
         index_memory: options.index_memory.map(|size| size * MIB),
         accept_writes: false,
         keep_ledger: options.keep_ledger,
+        replace: false,
         archive: None,
         restored: Some(options.archive.clone()),
     })

@@ -61,6 +61,13 @@ pub enum Record {
         /// Its own setting of `default_transaction_read_only` before, `None` if it had none.
         former: Option<String>,
     },
+    /// Everything of the user's in the target is about to be dropped.
+    Replaced {
+        /// The database.
+        database: String,
+        /// The run whose ledger was there.
+        other_run: Option<String>,
+    },
     /// A stage is over.
     StageFinished {
         /// The stage.

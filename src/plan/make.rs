@@ -103,6 +103,7 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
         copy_encoding: (encoding != "UTF8").then(|| encoding.to_owned()),
         jobs: request.jobs,
         index_memory: input.index_memory,
+        replaced: None,
         tables: input.tables.to_vec(),
         materialized_views: views,
         partitioned: names(source, TableKind::Partitioned),

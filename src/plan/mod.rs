@@ -9,6 +9,7 @@ pub mod vector;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::UserObjects;
 use crate::pg::{Oid, QualifiedName};
 use crate::schema::Change;
 use crate::schema::rewrite::Roles;
@@ -28,6 +29,9 @@ pub struct Plan {
     pub jobs: u16,
     /// Memory for all index builds that run at once, in bytes.
     pub index_memory: u64,
+    /// What is dropped on the target first, if anything is.
+    #[serde(default)]
+    pub replaced: Option<UserObjects>,
     /// The tables that hold rows.
     pub tables: Vec<TablePlan>,
     /// Materialised views in the order in which they are refreshed; compared apart.

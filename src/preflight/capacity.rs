@@ -1,7 +1,7 @@
 //! Whether both servers have room for the move's connections and locks, and nothing in doubt.
 
 use super::{Finding, Input, blocking, warning};
-use crate::catalog::{Catalog, Server, TableKind};
+use crate::catalog::{Server, TableKind};
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
     [prepared_transactions(input), connections(input), locks(input)].concat()
@@ -56,29 +56,16 @@ fn connections(input: &Input<'_>) -> Vec<Finding> {
 
 /// Locks that the shared table holds for certain; there is some slack above it
 /// (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
-fn lock_table(server: &Server) -> u64 {
+pub(crate) fn lock_table(server: &Server) -> u64 {
     let settings = &server.settings;
     let slots = i64::from(settings.max_connections) + i64::from(settings.max_prepared_transactions);
     u64::try_from(i64::from(settings.max_locks_per_transaction) * slots).unwrap_or(0)
 }
 
-/// On the source one transaction locks every table. On the target statements go one by one, so only
-/// dropping a schema takes many locks.
+/// On the source one transaction locks every table. On the target statements go one by one or in batches that fit.
 fn locks(input: &Input<'_>) -> Vec<Finding> {
-    let tables = |catalog: &Catalog| {
-        catalog.tables.iter().filter(|table| table.kind != TableKind::Foreign).count() as u64
-    };
-    let relations = |catalog: &Catalog| {
-        tables(catalog)
-            + (catalog.indexes.len() + catalog.sequences.len() + catalog.materialized_views.len()) as u64
-    };
-    let mut found =
-        lock_finding("source", &input.source.server, tables(input.source), "the snapshot locks every table");
-    if input.replaces_target {
-        let locked = relations(input.target);
-        found.extend(lock_finding("target", &input.target.server, locked, "--replace locks what it drops"));
-    }
-    found
+    let tables = input.source.tables.iter().filter(|table| table.kind != TableKind::Foreign).count() as u64;
+    lock_finding("source", &input.source.server, tables, "the snapshot locks every table")
 }
 
 fn lock_finding(side: &str, server: &Server, needed: u64, why: &str) -> Vec<Finding> {

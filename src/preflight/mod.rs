@@ -28,6 +28,7 @@ use crate::catalog::{Catalog, SessionRights};
 use crate::plan::VectorIndexChoice;
 use crate::schema::{ClientError, ClientTools};
 
+pub(crate) use capacity::lock_table;
 pub use rights::{
     DefaultPrivileges, LargeObjectOwner, NamedObject, ObjectKind, Rights, RightsError, UnreadableRelation,
 };
@@ -158,7 +159,7 @@ fn counted(count: u64, noun: &str) -> String {
 }
 
 /// The first few of a list, and how many more there are.
-fn few<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn few<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     const SHOWN: usize = 8;
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     match items.get(SHOWN..) {

@@ -1,6 +1,7 @@
 //! Whether the target is free: empty, not another run's, not read-only, not in use.
 
 use super::{Finding, Input, Ledger, blocking, counted, few, warning};
+use crate::catalog::ClientSession;
 use crate::pg::{display_identifier, quote_identifier};
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
@@ -67,6 +68,10 @@ fn read_only(input: &Input<'_>) -> Vec<Finding> {
             && ["on", "true", "yes", "1"].contains(&setting.value.to_ascii_lowercase().as_str())
     });
     let Some(mark) = mark.filter(|_| input.ledger != Ledger::Own) else { return vec![] };
+    // The mark of the run whose work is dropped goes with it.
+    if input.replaces_target && mark.role.is_none() && matches!(input.ledger, Ledger::Other(_)) {
+        return vec![];
+    }
     let name = quote_identifier(&database.name);
     let (evidence, statement) = match &mark.role {
         None => (
@@ -90,9 +95,30 @@ fn read_only(input: &Input<'_>) -> Vec<Finding> {
 }
 
 fn in_use(input: &Input<'_>) -> Vec<Finding> {
-    let sessions = super::activity::applications(&input.target.clients);
+    let clients = &input.target.clients;
+    let mut sessions = super::activity::applications(clients);
+    if input.replaces_target {
+        // pgmove's own are not applications; one that is at work holds locks all the same.
+        let is_at_work = |client: &&ClientSession| {
+            client.application_name.starts_with("pgmove")
+                && client.state.as_ref().is_some_and(|state| state != "idle")
+        };
+        let at_work = clients.iter().filter(is_at_work);
+        sessions
+            .extend(at_work.map(|client| format!("{} (process {})", client.application_name, client.pid)));
+    }
     if sessions.is_empty() {
         return vec![];
+    }
+    if input.replaces_target {
+        return vec![blocking(
+            "target-in-use",
+            "the target is in use, and --replace would drop what its sessions work with",
+            few(sessions),
+            "stop these applications, then run again; sessions that stay can be ended by: SELECT \
+             pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> \
+             pg_backend_pid();",
+        )];
     }
     vec![warning(
         "target-in-use",

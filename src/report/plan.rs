@@ -22,6 +22,7 @@ pub fn plan(plan: &Plan, page: Page) -> String {
         "plan ",
         &format!("{}, {}", escape(&plan.run), count(plan.jobs.into(), "lane", "lanes")),
     );
+    replaced(plan, page, &mut out);
     schema(plan, page, &mut out);
     copy(plan, page, &mut out);
     indexes(plan, page, &mut out);
@@ -57,6 +58,19 @@ fn admin(steps: &[&Step], page: Page, out: &mut String) {
         for statement in &step.statements {
             page.wrap(out, "    ", statement);
         }
+    }
+}
+
+fn replaced(plan: &Plan, page: Page, out: &mut String) {
+    let Some(objects) = plan.replaced.as_ref().filter(|objects| objects.count > 0) else { return };
+    let text = format!("{} of the target dropped", count(objects.count, "object is", "objects are"));
+    head(page, out, "replace", &text);
+    for object in &objects.first {
+        page.wrap(out, "  ", &escape(&format!("{} {}", object.kind, object.name)));
+    }
+    let rest = objects.count.saturating_sub(objects.first.len() as u64);
+    if rest > 0 {
+        let _ = writeln!(out, "  and {} more", number(rest));
     }
 }
 

@@ -253,6 +253,7 @@ pub(super) fn plan() -> Plan {
         copy_encoding: None,
         jobs: 4,
         index_memory: 1 << 30,
+        replaced: None,
         roles: Roles {
             owners: Owners::Keep,
             existing: BTreeSet::new(),

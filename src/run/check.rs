@@ -23,6 +23,8 @@ pub struct Checked {
     pub admin: Option<SessionRights>,
     /// The client tools.
     pub tools: Result<ClientTools, ClientError>,
+    /// Whether what the target holds is dropped.
+    pub replaces: bool,
     /// The findings.
     pub findings: Vec<Finding>,
 }
@@ -58,7 +60,13 @@ impl Context<'_> {
         let needed = source.catalog.server.major().max(target.catalog.server.major()).unsigned_abs();
         let tools = ClientTools::find(&self.settings.connections.client, needed).await;
         let admin = admin.map(|catalog| catalog.session);
-        let findings = preflight::findings(&Input {
+        let ledger = match &target.ledger {
+            None => Ledger::None,
+            Some(run) if *run == self.run => Ledger::Own,
+            Some(run) => Ledger::Other(run),
+        };
+        let replaces = self.settings.replace && ledger != Ledger::Own;
+        let mut findings = preflight::findings(&Input {
             source: &source.catalog,
             target: &target.catalog,
             source_rights: &source.rights,
@@ -66,19 +74,28 @@ impl Context<'_> {
             admin: admin.as_ref(),
             client_tools: tools.as_ref(),
             has_same_address: self.has_same_address(),
-            ledger: match &target.ledger {
-                None => Ledger::None,
-                Some(run) if *run == self.run => Ledger::Own,
-                Some(run) => Ledger::Other(run),
-            },
-            replaces_target: false,
+            ledger,
+            replaces_target: replaces,
             is_fenced: self.settings.fence || matches!(self.source, Source::Archive(_)),
             owner: self.settings.choices.owner.as_deref(),
             vector_index: self.settings.choices.vector_index,
             jobs: self.jobs(&source.catalog, &target.catalog),
         });
+        if replaces {
+            let undroppable = self.undroppable(&target.catalog).await;
+            findings.splice(..0, undroppable.map_err(|error| Error::new(Exit::Refused, error))?);
+        }
         let Read { catalog: source, rights: source_rights, search_path, .. } = source;
-        Ok(Checked { source, source_rights, search_path, target: target.catalog, admin, tools, findings })
+        Ok(Checked {
+            source,
+            source_rights,
+            search_path,
+            target: target.catalog,
+            admin,
+            tools,
+            replaces,
+            findings,
+        })
     }
 
     fn has_same_address(&self) -> bool {

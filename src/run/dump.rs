@@ -199,6 +199,7 @@ fn plan(settings: &DumpSettings, found: &Read, snapshot: &Snapshot) -> Plan {
         steps: vec![],
         rewrites: vec![],
         not_carried: vec![],
+        replaced: None,
     }
 }
 

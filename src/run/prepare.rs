@@ -72,6 +72,7 @@ impl Context<'_> {
             large_objects: &snapshot.large_objects,
         };
         let (mut plan, obstacles) = make::make(&request, &entries, &input);
+        plan.replaced = checked.replaces.then(|| target.user_objects.clone());
         let mut findings = findings(obstacles);
         if let Source::Archive(stored) = &self.source {
             plan.large_objects.clone_from(&stored.rows.large_objects);

@@ -54,7 +54,7 @@ impl Fault for ResumeError {
         match self {
             ResumeError::Session(error) => error.hint(),
             _ => Some(
-                "start over: empty the target database (drop and create it), then run with another --run-dir"
+                "start over with another --run-dir, and --replace with the name of the target database to drop what is there"
                     .into(),
             ),
         }
@@ -76,7 +76,9 @@ pub(super) fn is_planned(records: &[Record]) -> bool {
 
 /// Whether the run has changed anything outside its directory.
 pub(super) fn has_written(records: &[Record]) -> bool {
-    records.iter().any(|record| matches!(record, Record::Fence { .. } | Record::Mark { .. }))
+    records
+        .iter()
+        .any(|record| matches!(record, Record::Fence { .. } | Record::Replaced { .. } | Record::Mark { .. }))
 }
 
 /// Whether the run has changed something in a target, and it cannot be this one, of which nothing is known.
@@ -126,6 +128,8 @@ impl Context<'_> {
         let found = ledger::owner(&session.client).await.map_err(broken)?;
         match found {
             Some(found) if found == self.run => {}
+            // The process ended before it had dropped anything: plan again.
+            _ if checked.replaces => return Ok(None),
             // The process ended before it had made the ledger. The source may be another one now: plan again.
             None if checked.target.user_objects.count == 0
                 && !has_begun(directory.records(), self.target.conninfo.database()) =>

@@ -147,6 +147,9 @@ fn normal_with(entry: &Entry, tolerances: &[Tolerance]) -> Vec<Statement> {
 
 fn normal_statement(text: &str, tolerances: &[Tolerance]) -> Statement {
     let Ok(mut tokens) = significant_tokens(text) else { return vec![text.to_owned()] };
+    if let Some(statement) = relation_owner(&tokens) {
+        return statement;
+    }
     if tolerances.contains(&Tolerance::NotNullName) {
         drop_not_null_names(&mut tokens);
     }
@@ -163,6 +166,22 @@ fn normal_statement(text: &str, tolerances: &[Tolerance]) -> Statement {
     let is_index = tokens.first().is_some_and(|first| first.is_word("CREATE"))
         && tokens.iter().take(3).any(|token| token.is_word("INDEX"));
     if is_index { with_quoted_options(&tokens) } else { words(&tokens) }
+}
+
+/// `ALTER TABLE name OWNER TO role`, whatever kind of relation it names: clients before 16 write `TABLE` for
+/// views and sequences too, and an archive's DDL may be of another client than the target's.
+fn relation_owner(tokens: &[Token<'_>]) -> Option<Statement> {
+    let [.., owner, to, _] = tokens else { return None };
+    let is_owner = owner.is_word("OWNER") && to.is_word("TO") && tokens.first()?.is_word("ALTER");
+    let kind = ["TABLE", "SEQUENCE", "VIEW"].iter().any(|kind| tokens[1].is_word(kind));
+    let rest = match (is_owner, kind, tokens[1].is_word("MATERIALIZED")) {
+        (true, true, _) => &tokens[2..],
+        (true, _, true) => &tokens[3..],
+        _ => return None,
+    };
+    let mut statement = vec!["ALTER".to_owned(), "TABLE".to_owned()];
+    statement.extend(words(rest));
+    Some(statement)
 }
 
 /// The tokens' texts, names without quotes they do not need: rewrites quote every name, `pg_dump` only some. `true`

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{SinkExt, Stream, StreamExt};
+use futures_util::{FutureExt, SinkExt, Stream, StreamExt};
 use tokio_postgres::{CopyInSink, CopyOutStream};
 
 use crate::transfer::archive::{ArchiveError, MemberWriter};
@@ -220,10 +220,14 @@ async fn next(
     source: &mut std::pin::Pin<&mut impl Stream<Item = Result<Bytes, RelayError>>>,
     stall: Duration,
 ) -> Result<Option<Bytes>, RelayError> {
-    match tokio::time::timeout(stall, source.next()).await {
-        Ok(message) => message.transpose(),
-        Err(_) => Err(RelayError::Stalled(stall)),
-    }
+    // Most rows are there already: a timer for each would cost more than their hash.
+    let message = if let Some(message) = source.next().now_or_never() {
+        message
+    } else {
+        let waited = tokio::time::timeout(stall, source.next()).await;
+        waited.map_err(|_| RelayError::Stalled(stall))?
+    };
+    message.transpose()
 }
 
 async fn feed(

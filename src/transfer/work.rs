@@ -188,7 +188,8 @@ impl Graph<'_> {
         }
         self.push(Work::Count { table }, vec![], found.bytes / 32, vec![], 0);
         for part in 0..parts {
-            self.push(Work::ReadBack { table, part }, loaded.clone(), weight / 4, vec![], 0);
+            // A constraint's ACCESS EXCLUSIVE lock would make it wait in the server, and the lane with it.
+            self.push(Work::ReadBack { table, part }, loaded.clone(), weight / 4, shared(table), 0);
         }
         loaded
     }

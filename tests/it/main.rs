@@ -6,6 +6,7 @@ mod connect;
 mod documents;
 mod faults;
 mod moves;
+mod replace;
 mod resume;
 mod schema;
 mod servers;

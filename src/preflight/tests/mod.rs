@@ -64,6 +64,24 @@ const CASES: &[(&[&str], Change)] = &[
     }),
     (&["!target-read-only"], |case| case.target.database.settings = vec![read_only(None)]),
     (&["!target-read-only"], |case| case.target.database.settings = vec![read_only(Some("app"))]),
+    (&["other-ledger"], |case| {
+        case.ledger = Ledger::Other("20260801-1200");
+        case.target.database.settings = vec![read_only(None)];
+        case.replaces_target = true;
+    }),
+    (&["!target-read-only"], |case| {
+        case.target.database.settings = vec![read_only(None)];
+        case.replaces_target = true;
+    }),
+    (&["!target-in-use"], |case| {
+        case.target.clients = vec![client("immich", "app")];
+        case.replaces_target = true;
+    }),
+    (&["!target-in-use"], |case| {
+        case.target.clients = vec![client("pgmove 20260801-1200", "app")];
+        case.target.clients[0].state = Some("idle in transaction".into());
+        case.replaces_target = true;
+    }),
     (&["target-in-use"], |case| case.target.clients = vec![client("immich", "app")]),
     (&["!source-unreadable"], |case| {
         case.source_rights.unreadable = vec![

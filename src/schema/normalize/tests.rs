@@ -127,3 +127,12 @@ fn tolerances_are_named_and_only_those_given_count() {
     assert_eq!(compare(&unnamed, &named, &both).tolerated[0].tolerances, [Tolerance::NotNullName]);
     assert!(!compare(&nullable, &named, &both).is_equal());
 }
+
+#[test]
+fn an_owner_is_given_to_a_relation_of_whatever_kind() {
+    let older = entry(EntryClass::SEQUENCE, "s", &["ALTER TABLE app.s OWNER TO app"]);
+    let newer = entry(EntryClass::SEQUENCE, "s", &["ALTER SEQUENCE app.s OWNER TO app"]);
+    let other = entry(EntryClass::SEQUENCE, "s", &["ALTER SEQUENCE app.s OWNER TO other"]);
+    assert!(compare(std::slice::from_ref(&older), &[newer], &[]).is_equal());
+    assert!(!compare(&[older], &[other], &[]).is_equal());
+}
