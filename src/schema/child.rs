@@ -297,7 +297,7 @@ mod tests {
             // The shell's own.
             .filter(|name| !matches!(name.as_str(), "PWD" | "_" | "SHLVL" | "OLDPWD"))
             .collect();
-        assert_eq!(names, ["LC_ALL", "PGPASSFILE"]);
+        assert_eq!(names, ["LC_ALL", "PGOPTIONS", "PGPASSFILE"]);
         assert_eq!(own_warnings(&output.stderr), ["look"]);
 
         let script = "echo 'pg_dump: reading tables' >&2; echo 'pg_dump: error: no luck' >&2; exit 1";
