@@ -28,8 +28,9 @@ pub fn describe_response(error: &DbError) -> String {
     text
 }
 
-/// tokio-postgres has its cause in its own message already, so a cause is told only if it is not.
-fn describe_chain(error: &tokio_postgres::Error) -> String {
+/// An error and its causes in one line. Some errors have their cause in their own message already (those of
+/// tokio-postgres do), so a cause is told only if it is not.
+pub fn describe_chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

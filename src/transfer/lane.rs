@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Class, Fault};
 use crate::event::{Event, Events, Stage};
+use crate::pg::server_error::describe_chain;
 use crate::pg::session::{self, Access, Endpoint, Session, SessionError};
 use crate::plan::{Phase, Plan, TablePlan};
 use crate::transfer::archive::{Archive, Writer};
@@ -213,7 +214,7 @@ impl Worker for Lane {
             if !error.is_retryable() || attempt == ATTEMPTS {
                 return Err(error);
             }
-            self.emit(Event::Retry { stage, item: item.clone(), reason: chain(&error) });
+            self.emit(Event::Retry { stage, item: item.clone(), reason: describe_chain(&error) });
             cut = cut.or_else(|| Some(Cut { process: self.target.as_ref().map(Session::process) }));
             self.abandon().await;
             tokio::select! {
@@ -422,19 +423,4 @@ fn stage_of(work: Work) -> Stage {
         Work::Vacuum { .. } | Work::Build { .. } | Work::Analyze { .. } => Stage::Indexes,
         Work::Count { .. } | Work::ReadBack { .. } => Stage::Verify,
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = error.source();
-    }
-    text
 }

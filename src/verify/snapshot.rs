@@ -39,10 +39,10 @@ impl Snapshot {
         }
         let exported = holder
             .client
-            .query_one(include_str!("../../sql/verify/export_snapshot.sql"), &[])
+            .query_one(include_str!("../../sql/transfer/export_snapshot.sql"), &[])
             .await
             .map_err(|error| holder.failed("export a snapshot", error))?;
-        let id = exported.get("snapshot");
+        let id = exported.get("id");
         Ok(Snapshot { endpoint: endpoint.clone(), id, holder: Some(holder) })
     }
 
