@@ -222,7 +222,7 @@ impl Context<'_> {
         }
         let begun = Instant::now();
         self.events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
-        let checked = self.check().await?;
+        let checked = Box::pin(self.check()).await?;
         let (blocking, warnings): (Vec<Finding>, Vec<Finding>) =
             checked.findings.iter().cloned().partition(|finding| finding.severity == Severity::Blocking);
         if !blocking.is_empty() {
@@ -240,7 +240,7 @@ impl Context<'_> {
         if self.settings.fence {
             self.fence(directory).await?;
         }
-        let snapshot = self.snapshot().await?;
+        let snapshot = self.snapshot(&checked).await?;
         let scope = Scope {
             as_of: Some(jiff::Timestamp::now()),
             large_objects: snapshot.catalog.large_objects.count,
@@ -375,10 +375,11 @@ impl Context<'_> {
         Ok(())
     }
 
-    async fn snapshot(&self) -> Result<Snapshot, Error> {
+    async fn snapshot(&self, checked: &Checked) -> Result<Snapshot, Error> {
         match &self.source {
             Source::Server(endpoint) => {
-                Snapshot::take(endpoint).await.map_err(|error| Error::new(Exit::Resumable, error))
+                let snapshot = Snapshot::take(endpoint, &checked.source).await;
+                snapshot.map_err(|error| Error::new(Exit::Resumable, error))
             }
             Source::Archive(stored) => Ok(Snapshot::archived(stored)),
         }

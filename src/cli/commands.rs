@@ -101,8 +101,7 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
             events: events.clone(),
             stop: stop.clone(),
         },
-        owner: choices.owner,
-        vector_index: choices.vector_index,
+        choices,
         clients: is_made.then(|| (connections.client.clone(), scratch.clone())),
     };
     let comparison = Box::pin(verify::verify(&source, &target, &asked)).await;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::catalog::SourceState;
 use crate::error::{Class, Fault};
 
 /// One line of the journal.
@@ -82,31 +83,6 @@ pub enum Record {
     },
     /// Nothing of pgmove is left in the target.
     Finished,
-}
-
-/// One state of a source, as far as it can be told apart from another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceState {
-    /// `system_identifier` of the cluster, where the role may read it.
-    pub system_identifier: Option<String>,
-    /// `pg_current_snapshot()`.
-    pub snapshot: String,
-}
-
-impl SourceState {
-    /// Whether a second look proves that nothing was written in between: the same cluster, no transaction in
-    /// progress at the first look, and no transaction id given out since. (The WAL position proves nothing:
-    /// reading moves it.)
-    pub fn is_proven_equal(&self, later: &SourceState) -> bool {
-        self.has_nothing_in_progress() && self.system_identifier.is_some() && self == later
-    }
-
-    /// `xmin:xmax:` with `xmin = xmax` and an empty list.
-    fn has_nothing_in_progress(&self) -> bool {
-        let mut parts = self.snapshot.split(':');
-        let (xmin, xmax, list) = (parts.next(), parts.next(), parts.next());
-        xmin.is_some() && xmin == xmax && list == Some("")
-    }
 }
 
 /// Why the run directory cannot be used.

@@ -7,7 +7,7 @@ use crate::pg::{QualifiedName, display_identifier, quote_identifier};
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::plan::database;
 use crate::plan::vector::{self, Facts};
-use crate::plan::{NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
+use crate::plan::{LockMode, NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
 use crate::schema::rewrite::{self, Owners, PublicSchema, Roles, TypeRename};
 use crate::schema::{Change, Entry, EntryClass, Section, index_statement, superuser_reason};
 
@@ -275,17 +275,17 @@ fn phase(entry: &Entry, input: &Input<'_>) -> Phase {
             .any(|table| table.name == *name && table.kind == crate::catalog::TableKind::Partitioned)
     });
     let table = relation.as_ref().and_then(position);
-    let build = |is_exclusive| match table {
-        Some(table) => Phase::Build { table: Some(table), is_exclusive },
-        None if is_partitioned => Phase::Build { table: None, is_exclusive },
+    let build = |lock| match table {
+        Some(table) => Phase::Build { table: Some(table), lock },
+        None if is_partitioned => Phase::Build { table: None, lock },
         None => Phase::Finish,
     };
     match entry.class {
-        EntryClass::INDEX => build(false),
-        EntryClass::CONSTRAINT => build(true),
-        EntryClass::INDEX_ATTACH => Phase::Build { table: None, is_exclusive: false },
+        EntryClass::INDEX => build(LockMode::Share),
+        EntryClass::CONSTRAINT => build(LockMode::AccessExclusive),
+        EntryClass::INDEX_ATTACH => Phase::Build { table: None, lock: LockMode::AccessExclusive },
         EntryClass::FK_CONSTRAINT => foreign_key(entry, relation.as_ref(), table, input),
-        class if class.name() == "STATISTICS" => build(true),
+        class if class.name() == "STATISTICS" => build(LockMode::ShareUpdateExclusive),
         _ => Phase::Finish,
     }
 }

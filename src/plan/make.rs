@@ -153,6 +153,7 @@ impl TablePlan {
             condition: None,
             is_unlogged: false,
             bytes: view.bytes,
+            heap_bytes: view.bytes,
             estimated_rows: None,
             chunks: vec![Chunk::WHOLE],
         }

@@ -71,8 +71,8 @@ pub enum Phase {
     Build {
         /// The table; `None` for a partitioned table's own, which needs nothing but its `needs`.
         table: Option<usize>,
-        /// Whether nothing else may touch the table meanwhile (`ALTER TABLE`).
-        is_exclusive: bool,
+        /// What it locks the table with.
+        lock: LockMode,
     },
     /// A foreign key, when both tables are loaded and indexed.
     ForeignKey {
@@ -81,6 +81,41 @@ pub enum Phase {
     },
     /// After all of that, in order.
     Finish,
+}
+
+/// A table-level lock, by the statements of a move that take it (documentation, "Explicit Locking").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockMode {
+    /// Reading.
+    AccessShare,
+    /// COPY.
+    RowExclusive,
+    /// VACUUM, ANALYZE, CREATE STATISTICS.
+    ShareUpdateExclusive,
+    /// CREATE INDEX.
+    Share,
+    /// A foreign key, on both its tables.
+    ShareRowExclusive,
+    /// TRUNCATE, and every other ALTER TABLE.
+    AccessExclusive,
+}
+
+impl LockMode {
+    /// Whether two sessions cannot hold both at once.
+    pub fn conflicts_with(self, other: LockMode) -> bool {
+        use LockMode::{
+            AccessExclusive, AccessShare, RowExclusive, Share, ShareRowExclusive, ShareUpdateExclusive,
+        };
+        !match self {
+            AccessShare => other != AccessExclusive,
+            RowExclusive => matches!(other, AccessShare | RowExclusive | ShareUpdateExclusive),
+            ShareUpdateExclusive => matches!(other, AccessShare | RowExclusive),
+            Share => matches!(other, AccessShare | Share),
+            ShareRowExclusive => other == AccessShare,
+            AccessExclusive => false,
+        }
+    }
 }
 
 /// Over which connection a step goes.
@@ -158,4 +193,24 @@ pub struct NotCarried {
     pub object: String,
     /// Why.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LockMode::{
+        AccessExclusive, AccessShare, RowExclusive, Share, ShareRowExclusive, ShareUpdateExclusive,
+    };
+
+    /// The documentation's table of conflicts, for the modes that a move takes.
+    #[test]
+    fn locks_conflict_as_documented() {
+        let modes =
+            [AccessShare, RowExclusive, ShareUpdateExclusive, Share, ShareRowExclusive, AccessExclusive];
+        let conflicts = ["     X", "   XXX", "  XXXX", " XX XX", " XXXXX", "XXXXXX"];
+        for (mode, row) in modes.iter().zip(conflicts) {
+            for (other, cell) in modes.iter().zip(row.chars()) {
+                assert_eq!(mode.conflicts_with(*other), cell == 'X', "{mode:?} and {other:?}");
+            }
+        }
+    }
 }

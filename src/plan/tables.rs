@@ -24,6 +24,8 @@ pub struct TablePlan {
     pub is_unlogged: bool,
     /// Heap and TOAST on the source, in bytes.
     pub bytes: u64,
+    /// Of these the heap.
+    pub heap_bytes: u64,
     /// The source's estimate.
     pub estimated_rows: Option<u64>,
     /// The pieces it is copied in; they tile the table.
@@ -93,6 +95,7 @@ impl TablePlan {
             condition,
             is_unlogged: table.persistence == Persistence::Unlogged,
             bytes: table.total_bytes,
+            heap_bytes: table.heap_bytes,
             estimated_rows: table.estimated_rows,
             chunks: if is_cut { cut(table.pages, table.total_bytes, cutting) } else { vec![Chunk::WHOLE] },
         }
@@ -216,6 +219,7 @@ mod tests {
             condition: None,
             is_unlogged: false,
             bytes: 0,
+            heap_bytes: 0,
             estimated_rows: None,
             chunks: vec![Chunk::WHOLE],
         }

@@ -7,7 +7,7 @@ use crate::event::{Event, Stage};
 use crate::pg::{Oid, QualifiedName};
 use crate::plan::columns::{ColumnPlan, Treatment};
 use crate::plan::{
-    Chunk, LargeObjectBatch, NotCarried, Phase, Plan, Route, Step, TablePlan, VectorIndexPlan,
+    Chunk, LargeObjectBatch, LockMode, NotCarried, Phase, Plan, Route, Step, TablePlan, VectorIndexPlan,
 };
 use crate::preflight::{Finding, Severity};
 use crate::report::progress::{StageTiming, TableTiming, Timings};
@@ -177,6 +177,7 @@ fn table(name: &str, bytes: u64, chunks: usize, treatment: Treatment) -> TablePl
         condition: None,
         is_unlogged: false,
         bytes,
+        heap_bytes: bytes,
         estimated_rows: (name != "person").then_some(bytes / 1000),
         chunks: vec![Chunk::WHOLE; chunks],
     }
@@ -235,7 +236,7 @@ pub(super) fn plan() -> Plan {
         maintenance_work_mem: 0,
         vector_index: None,
     };
-    let build = |table| Phase::Build { table: Some(table), is_exclusive: false };
+    let build = |table| Phase::Build { table: Some(table), lock: LockMode::Share };
     let clip = VectorIndexPlan {
         index: QualifiedName::new("public", "clip_index"),
         table: QualifiedName::new("public", "smart_search"),

@@ -29,6 +29,13 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
+impl Checked {
+    /// The client tools.
+    pub(super) fn tools(&self) -> &ClientTools {
+        self.tools.as_ref().expect("the check refuses a run without client tools")
+    }
+}
+
 /// What one session reads.
 pub(super) struct Read {
     pub(super) catalog: Catalog,
@@ -40,20 +47,27 @@ pub(super) struct Read {
 impl Context<'_> {
     pub(super) async fn check(&self) -> Result<Checked, Error> {
         let refused = |fault: Box<dyn Fault>| Error { exit: Exit::Refused, fault };
-        let source = match &self.source {
-            Source::Server(endpoint) => read(endpoint).await.map_err(refused)?,
-            Source::Archive(stored) => Read {
-                catalog: stored.source.catalog.clone(),
-                rights: stored.source.rights.clone(),
-                search_path: stored.source.search_path.clone(),
-                ledger: None,
-            },
+        let source = async {
+            match &self.source {
+                Source::Server(endpoint) => read(endpoint).await,
+                Source::Archive(stored) => Ok(Read {
+                    catalog: stored.source.catalog.clone(),
+                    rights: stored.source.rights.clone(),
+                    search_path: stored.source.search_path.clone(),
+                    ledger: None,
+                }),
+            }
         };
-        let mut target = read(&self.target).await.map_err(refused)?;
-        let admin = match &self.admin {
-            Some(endpoint) => Some(read(endpoint).await.map_err(refused)?.catalog),
-            None => None,
+        let admin = async {
+            match &self.admin {
+                Some(endpoint) => read(endpoint).await.map(|found| Some(found.catalog)),
+                None => Ok(None),
+            }
         };
+        // Not the first to fail but the first in order is told: the same message every time.
+        let (source, target, admin) = tokio::join!(source, read(&self.target), admin);
+        let (source, mut target, admin) =
+            (source.map_err(refused)?, target.map_err(refused)?, admin.map_err(refused)?);
         if let (None, Some(admin)) = (&target.catalog.server.shared_preload_libraries, &admin) {
             target.catalog.server.shared_preload_libraries.clone_from(&admin.server.shared_preload_libraries);
         }

@@ -18,10 +18,9 @@ use super::archive::{ArchivingError, confirm};
 use super::check::{Read, jobs, read};
 use super::copy::SnapshotLost;
 use super::prepare::{read_schema, scratch};
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, SourceState};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
-use crate::journal::SourceState;
 use crate::pg::{Access, Endpoint, Session};
 use crate::plan::{Plan, make};
 use crate::schema::rewrite::{Owners, Roles};
@@ -127,7 +126,8 @@ pub async fn dump(
     let needed = found.catalog.server.major().unsigned_abs();
     let tools = ClientTools::find(&settings.client, needed).await;
     let tools = tools.map_err(|error| Error::new(Exit::Refused, error))?;
-    let snapshot = Snapshot::take(&source).await.map_err(|error| Error::new(Exit::Refused, error))?;
+    let snapshot =
+        Snapshot::take(&source, &found.catalog).await.map_err(|error| Error::new(Exit::Refused, error))?;
     let as_of = jiff::Timestamp::now();
     let directory = scratch()?;
     let limits = ChildLimits { stall: settings.stall, cancel: stop.clone() };
@@ -276,8 +276,7 @@ async fn last_look(
     let session = session.map_err(|error| Box::new(error) as Box<dyn Fault>)?;
     let values = catalog::sequence_values(&session.client, Side::Source, &catalog.sequences);
     let values = values.await.map_err(boxed)?;
-    let now = Catalog::read(&session.client, Side::Source).await.map_err(boxed)?;
+    let state = SourceState::read(&session.client, Side::Source).await.map_err(boxed)?;
     session.close().await;
-    let state = SourceState { system_identifier: now.server.system_identifier, snapshot: now.snapshot };
     Ok((values, state))
 }

@@ -42,11 +42,12 @@ impl Context<'_> {
         let (source, target) = (&snapshot.catalog, &checked.target);
         let jobs = self.jobs(source, target);
         let (entries, tables, vector_rows) = match &self.source {
-            Source::Server(_) => (
-                self.entries(checked, snapshot, scratch).await?,
-                make::tables(source, target, jobs, self.settings.chunk_bytes),
-                count_vectors(snapshot).await?,
-            ),
+            Source::Server(_) => {
+                let (entries, vector_rows) =
+                    tokio::try_join!(self.entries(checked, snapshot, scratch), count_vectors(snapshot))?;
+                let tables = make::tables(source, target, jobs, self.settings.chunk_bytes);
+                (entries, tables, vector_rows)
+            }
             Source::Archive(stored) => {
                 (stored.entries.clone(), stored.rows.tables.clone(), row_counts(stored))
             }
@@ -102,8 +103,8 @@ impl Context<'_> {
         snapshot: &Snapshot,
         scratch: &Path,
     ) -> Result<Vec<Entry>, Error> {
-        let Ok(tools) = &checked.tools else { unreachable!("the check refuses a run without client tools") };
-        read_schema(tools, self.source.server(), snapshot, scratch, &self.limits(), self.events).await
+        read_schema(checked.tools(), self.source.server(), snapshot, scratch, &self.limits(), self.events)
+            .await
     }
 
     pub(super) fn write_down(
@@ -125,7 +126,7 @@ impl Context<'_> {
         begun: std::time::Instant,
     ) -> Result<Outcome, Error> {
         let scratch = scratch()?;
-        let snapshot = self.snapshot().await?;
+        let snapshot = self.snapshot(&checked).await?;
         let prepared = self.plan(&checked, &snapshot, scratch.path()).await?;
         self.events
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });

@@ -8,16 +8,17 @@ use std::collections::BTreeSet;
 
 use super::prepare::SCHEMA;
 use super::{Checked, Context, Source, resume};
-use crate::catalog::{Catalog, TableKind};
+use crate::catalog::{Catalog, SourceState, TableKind};
 use crate::error::{Error, Exit, Side};
 use crate::event::Stage;
-use crate::journal::{RunDirectory, SourceState};
+use crate::journal::RunDirectory;
 use crate::pg::{Access, Endpoint, QualifiedName, Session};
 use crate::plan::{Plan, TablePlan};
 use crate::schema::Entry;
 use crate::transfer::lane::Found;
 use crate::transfer::snapshot::Snapshot;
 use crate::verify::read::{self, Method, Request};
+use crate::verify::schema::Schema;
 use crate::verify::subjects::{self, Reading};
 use crate::verify::{
     self, Aspect, Comparison, Outcome, TableResult, Verdict, VerifyError, large_objects, locate, settings,
@@ -26,6 +27,18 @@ use crate::verify::{
 
 /// How many differing rows of a table are named.
 const NAMED_ROWS: usize = 10;
+
+/// What was moved, and what is known of both sides since.
+struct Moved<'a> {
+    checked: &'a Checked,
+    plan: &'a Plan,
+    /// What the lanes counted and hashed.
+    found: &'a Found,
+    snapshot: &'a Snapshot,
+    /// The source's DDL that was planned from.
+    schema: &'a [Entry],
+    directory: &'a RunDirectory,
+}
 
 impl Context<'_> {
     /// Compares both sides, releases the snapshot, and looks whether the source stayed as it was.
@@ -37,26 +50,18 @@ impl Context<'_> {
         found: &Found,
         snapshot: Snapshot,
     ) -> Result<Comparison, Error> {
-        let before: Vec<Entry> =
+        let schema: Vec<Entry> =
             directory.read_document(SCHEMA).map_err(|error| Error::new(Exit::Resumable, error))?;
-        // An archive does not change: its hash was compared.
-        let now = match &self.source {
-            Source::Server(_) => Some(self.entries(checked, &snapshot, directory.path()).await?),
-            Source::Archive(_) => None,
-        };
         let work = async {
             let mut comparison = Comparison::default();
+            // An archive does not change: its hash was compared.
             if let Source::Archive(stored) = &self.source {
                 self.compare_stored(stored, checked, plan, found, directory, &mut comparison).await?;
+                return Ok(comparison);
             }
-            let Some(now) = now else { return Ok(comparison) };
-            self.compare(checked, plan, found, &snapshot, directory, &mut comparison).await?;
-            let outcome = match resume::first_change(&before, &now) {
-                Some(changed) => {
-                    self.written(format!("the source's schema was changed meanwhile: {changed}"))
-                }
-                None => self.source_unchanged(plan, found, &snapshot).await?,
-            };
+            let moved = Moved { checked, plan, found, snapshot: &snapshot, schema: &schema, directory };
+            self.compare(&moved, &mut comparison).await?;
+            let outcome = self.source_unchanged(&moved).await?;
             comparison.push("source", Aspect::SourceUnchanged, outcome);
             snapshot.release().await;
             Ok(comparison)
@@ -67,19 +72,28 @@ impl Context<'_> {
         })
     }
 
-    async fn compare(
+    async fn compare(&self, moved: &Moved<'_>, comparison: &mut Comparison) -> Result<(), VerifyError> {
+        let theirs = self.target_catalog().await?;
+        let ((), found) = tokio::try_join!(
+            self.compare_contents(moved, &theirs, comparison),
+            self.target_schema(moved.checked, moved.directory)
+        )?;
+        let catalogs = [&moved.snapshot.catalog, &theirs];
+        self.compare_schema(moved.schema.to_owned(), found, catalogs, comparison).await
+    }
+
+    /// Everything but the schema.
+    async fn compare_contents(
         &self,
-        checked: &Checked,
-        plan: &Plan,
-        found: &Found,
-        snapshot: &Snapshot,
-        directory: &RunDirectory,
+        moved: &Moved<'_>,
+        theirs: &Catalog,
         comparison: &mut Comparison,
     ) -> Result<(), VerifyError> {
-        let (ours, theirs) = (&snapshot.catalog, self.target_catalog().await?);
+        let Moved { plan, found, snapshot, .. } = moved;
+        let ours = &snapshot.catalog;
         let snapshots = [
             verify::Snapshot::held_elsewhere(&encoded(self.source.server(), plan), &snapshot.id),
-            verify::Snapshot::take(&encoded(&self.target, plan), &tables_of(&theirs)).await?,
+            verify::Snapshot::take(&encoded(&self.target, plan), &tables_of(theirs)).await?,
         ];
         for (index, table) in plan.tables.iter().enumerate() {
             let mut outcome = judge(table, found, index, comparison);
@@ -89,26 +103,40 @@ impl Context<'_> {
             }
             comparison.push(table.name.to_string(), Aspect::Rows, outcome);
         }
-        let reading = self.reading(plan);
-        let recomputed = subjects::recomputed(&plan.tables, ours, &theirs, comparison);
-        let snapshots = subjects::compare(snapshots, recomputed, &reading, comparison).await?;
-        self.compare_large_objects(&snapshots, &theirs, comparison).await?;
+        let recomputed = subjects::recomputed(&plan.tables, ours, theirs, comparison);
+        let snapshots = subjects::compare(snapshots, recomputed, &self.reading(plan), comparison).await?;
+        self.compare_large_objects(&snapshots, theirs, comparison).await?;
         for snapshot in snapshots {
             snapshot.release().await;
         }
         let endpoints = [self.source.server(), &self.target];
         let expected = settings::Expected {
-            before: Some(&checked.target.database),
+            before: Some(&moved.checked.target.database),
             held: &["default_transaction_read_only"],
         };
-        verify::compare_objects(endpoints, ours, &theirs, expected, comparison).await?;
-        let options = verify::Options {
-            reading,
-            owner: self.settings.choices.owner.clone(),
-            vector_index: self.settings.choices.vector_index,
-            clients: Some((self.settings.connections.client.clone(), directory.path().to_owned())),
-        };
-        verify::compare_schemas(endpoints, ours, &theirs, &options, comparison).await
+        verify::compare_objects(endpoints, ours, theirs, expected, comparison).await
+    }
+
+    /// The target's DDL as it is now.
+    pub(super) async fn target_schema(
+        &self,
+        checked: &Checked,
+        directory: &RunDirectory,
+    ) -> Result<Schema, VerifyError> {
+        let tools = checked.tools();
+        verify::schema::read(&self.target, tools, directory.path(), &self.limits()).await
+    }
+
+    /// The source's DDL, as it was planned from, with the target's.
+    pub(super) async fn compare_schema(
+        &self,
+        source: Vec<Entry>,
+        found: Schema,
+        catalogs: [&Catalog; 2],
+        comparison: &mut Comparison,
+    ) -> Result<(), VerifyError> {
+        let choices = &self.settings.choices;
+        verify::schema::compare([Ok(source), found], catalogs, choices, &self.target, comparison).await
     }
 
     async fn compare_large_objects(
@@ -128,24 +156,21 @@ impl Context<'_> {
     }
 
     /// Whether the source is as it was: by its transaction ids, or else by its contents.
-    async fn source_unchanged(
-        &self,
-        plan: &Plan,
-        found: &Found,
-        snapshot: &Snapshot,
-    ) -> Result<Outcome, VerifyError> {
+    async fn source_unchanged(&self, moved: &Moved<'_>) -> Result<Outcome, VerifyError> {
+        let Moved { plan, found, snapshot, .. } = moved;
         let session = Session::open(self.source.server(), Access::Read, "pg_catalog").await?;
-        let now = Catalog::read(&session.client, Side::Source).await?;
-        session.close().await;
-        let state = SourceState {
-            system_identifier: now.server.system_identifier.clone(),
-            snapshot: now.snapshot.clone(),
-        };
+        let state = SourceState::read(&session.client, Side::Source).await?;
         let outcome = source::unchanged(&snapshot.state, &state, self.settings.accept_writes);
         if outcome == Outcome::Equal || self.settings.accept_writes {
+            session.close().await;
             return Ok(outcome);
         }
         self.events.note("the source may have been written since its snapshot; reading and hashing it again");
+        let now = Catalog::read(&session.client, Side::Source).await?;
+        session.close().await;
+        if let Some(detail) = self.schema_changed(moved).await? {
+            return Ok(self.written(detail));
+        }
         let theirs = self.target_catalog().await?;
         let (source, target) = (encoded(self.source.server(), plan), encoded(&self.target, plan));
         let later = [
@@ -187,6 +212,18 @@ impl Context<'_> {
                 self.written("the source's large objects have changed since its snapshot".into())
             }
             None => Outcome::Equal,
+        })
+    }
+
+    /// What has become of the source's schema, if it is not as it was planned from.
+    async fn schema_changed(&self, moved: &Moved<'_>) -> Result<Option<String>, VerifyError> {
+        let tools = moved.checked.tools();
+        let now =
+            verify::schema::read(self.source.server(), tools, moved.directory.path(), &self.limits()).await?;
+        Ok(match now {
+            Ok(now) => resume::first_change(moved.schema, &now)
+                .map(|changed| format!("the source's schema was changed meanwhile: {changed}")),
+            Err(reason) => Some(format!("the source's schema could not be read again: {reason}")),
         })
     }
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::prepare::{PLAN, SCHEMA};
 use super::{Checked, Context, Source, append};
+use crate::catalog::SourceState;
 use crate::error::{Class, Error, Exit, Fault};
-use crate::journal::{Record, RunDirectory, SourceState};
+use crate::journal::{Record, RunDirectory};
 use crate::pg::{Access, Session, SessionError};
 use crate::plan::{Phase, Plan, make};
 use crate::schema::Entry;

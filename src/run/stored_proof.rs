@@ -1,21 +1,17 @@
 //! The comparison at the end of a restore: the target with the archive that was loaded into it, no source at
 //! hand.
 
-use std::collections::BTreeMap;
-
 use super::proof::judge;
 use super::{Checked, Context};
-use crate::catalog::Catalog;
 use crate::error::Side;
 use crate::journal::RunDirectory;
 use crate::pg::{Access, Session};
-use crate::plan::{Plan, ddl};
-use crate::schema::{ChildEndpoint, DumpRequest, dump_schema};
+use crate::plan::Plan;
 use crate::transfer::archive::contents::Contents;
 use crate::transfer::lane::{Found, hash_large_objects};
 use crate::transfer::work::Work;
 use crate::verify::{
-    self, Aspect, Comparison, Outcome, VerifyError, extensions, sequences, settings, validity, vector_search,
+    Aspect, Comparison, Outcome, VerifyError, extensions, sequences, settings, validity, vector_search,
 };
 
 impl Context<'_> {
@@ -62,56 +58,8 @@ impl Context<'_> {
         }
         target.close().await;
         vector_search::compare(&self.target, &theirs, comparison).await?;
-        self.compare_stored_schema(stored, checked, plan, &theirs, directory, comparison).await
-    }
-
-    async fn compare_stored_schema(
-        &self,
-        stored: &Contents,
-        checked: &Checked,
-        plan: &Plan,
-        theirs: &Catalog,
-        directory: &RunDirectory,
-        comparison: &mut Comparison,
-    ) -> Result<(), VerifyError> {
-        let Ok(tools) = &checked.tools else {
-            unreachable!("the check refuses a restore without client tools")
-        };
-        let archive = directory.path().join("target.dump");
-        let request = DumpRequest {
-            tools,
-            endpoint: &ChildEndpoint {
-                dbname_keywords: self.target.conninfo.keyword_string(None),
-                passfile_line: self.target.conninfo.passfile_line()?,
-            },
-            snapshot: None,
-            archive: &archive,
-            limits: &self.limits(),
-            side: Side::Target,
-        };
-        // A resumed restore reads the schema again.
-        let _ = std::fs::remove_file(&archive);
-        let found = dump_schema(&request).await?.entries;
-        let rows = comparison.tables.iter().map(|table| (table.table.clone(), table.rows[0]));
-        let rows: BTreeMap<String, u64> = rows.collect();
-        let vector_rows = plan
-            .tables
-            .iter()
-            .filter_map(|table| Some((table.name.clone(), *rows.get(&table.name.to_string())?)))
-            .collect();
-        let input = ddl::Input {
-            source: &stored.source.catalog,
-            target: theirs,
-            tables: &plan.tables,
-            vector_rows: &vector_rows,
-            owner: self.settings.choices.owner.as_deref(),
-            vector_index: self.settings.choices.vector_index,
-            has_admin: true,
-            index_memory: plan.index_memory,
-            jobs: plan.jobs,
-            setting_contexts: &BTreeMap::new(),
-        };
-        verify::schema::check(&stored.entries, &found, &input, &self.target, comparison).await
+        let found = self.target_schema(checked, directory).await?;
+        self.compare_schema(stored.entries.clone(), found, [ours, &theirs], comparison).await
     }
 }
 

@@ -4,6 +4,9 @@
 //! their version. The rule: the client's major version is at least that of both servers, since `pg_dump` refuses
 //! newer servers; of several that will do the oldest is taken, since a newer one may write what an older
 //! target does not know. When none will do, the error names what was found where, and what to install.
+//!
+//! Debian's `/usr/bin/pg_dump` is not looked at unless it is named: it is a script (`pg_wrapper`) that starts one of
+//! the installed versions, which are candidates themselves.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -165,7 +168,8 @@ impl ClientSearch {
         if let Some(directory) = &self.directory {
             return vec![directory.clone()];
         }
-        let path = self.path.iter().flat_map(std::env::split_paths);
+        let path =
+            self.path.iter().flat_map(std::env::split_paths).filter(|directory| !has_wrapper(directory));
         let mut directories: Vec<PathBuf> = Vec::new();
         for directory in self.candidates.iter().cloned().chain(path) {
             if !directory.as_os_str().is_empty() && !directories.contains(&directory) {
@@ -174,6 +178,10 @@ impl ClientSearch {
         }
         directories
     }
+}
+
+fn has_wrapper(directory: &Path) -> bool {
+    std::fs::canonicalize(directory.join("pg_dump")).is_ok_and(|program| program.ends_with("pg_wrapper"))
 }
 
 fn choose(found: Vec<ClientTools>, needed: u32, directories: &[PathBuf]) -> Result<ClientTools, ClientError> {
@@ -245,6 +253,18 @@ mod tests {
         let message = error.to_string();
         assert!(message.contains("19 or newer") && message.contains("17.1 in /b"), "{message}");
         assert!(error.hint().is_some_and(|hint| hint.contains("postgresql-client-19")));
+    }
+
+    #[test]
+    fn debians_wrapper_is_looked_at_only_if_it_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("pg_wrapper"), "").expect("written");
+        std::os::unix::fs::symlink("pg_wrapper", directory.path().join("pg_dump")).expect("linked");
+        let directory = directory.path().to_owned();
+        let path = ClientSearch { path: Some(directory.clone().into()), ..Default::default() };
+        assert!(path.directories().is_empty());
+        let named = ClientSearch { directory: Some(directory.clone()), ..path };
+        assert_eq!(named.directories(), [directory]);
     }
 
     #[test]

@@ -6,16 +6,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::plan::LockMode;
+
 /// Position of a task in its graph.
 pub type TaskId = usize;
 
-/// What a task needs of a table (or of anything else that is named by a number).
+/// The lock that a task takes on a table of the target. The schedule starts no task that would wait for one in the
+/// server, and its lane with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lock {
-    /// The table.
+    /// The table, by its number.
     pub table: usize,
-    /// Whether nothing else may touch it meanwhile.
-    pub is_exclusive: bool,
+    /// As its statements take it.
+    pub mode: LockMode,
 }
 
 /// One node of the graph.
@@ -42,8 +45,8 @@ pub struct Schedule<W> {
     /// Ready tasks by critical path; the last is the next. The id makes the order stable.
     ready: BTreeSet<(u64, std::cmp::Reverse<TaskId>)>,
     critical: Vec<u64>,
-    shared: HashMap<usize, usize>,
-    exclusive: BTreeSet<usize>,
+    /// By table: the locks of the running tasks.
+    held: HashMap<usize, Vec<LockMode>>,
     memory_budget: u64,
     memory_used: u64,
     open: usize,
@@ -79,8 +82,7 @@ impl<W> Schedule<W> {
             missing,
             ready,
             critical,
-            shared: HashMap::new(),
-            exclusive: BTreeSet::new(),
+            held: HashMap::new(),
             memory_budget,
             memory_used: 0,
             open,
@@ -93,11 +95,7 @@ impl<W> Schedule<W> {
         self.ready.remove(&key);
         let id = key.1.0;
         for lock in &self.tasks[id].locks {
-            if lock.is_exclusive {
-                self.exclusive.insert(lock.table);
-            } else {
-                *self.shared.entry(lock.table).or_default() += 1;
-            }
+            self.held.entry(lock.table).or_default().push(lock.mode);
         }
         self.memory_used += self.tasks[id].memory;
         Some(id)
@@ -108,20 +106,20 @@ impl<W> Schedule<W> {
         let has_memory = task.memory == 0
             || self.memory_used == 0
             || self.memory_used.saturating_add(task.memory) <= self.memory_budget;
-        has_memory
-            && task.locks.iter().all(|lock| {
-                !self.exclusive.contains(&lock.table)
-                    && (!lock.is_exclusive || self.shared.get(&lock.table).is_none_or(|&count| count == 0))
-            })
+        let is_held_against = |lock: &Lock| {
+            self.held
+                .get(&lock.table)
+                .is_some_and(|held| held.iter().any(|&mode| mode.conflicts_with(lock.mode)))
+        };
+        has_memory && !task.locks.iter().any(is_held_against)
     }
 
     /// Marks a started task as done.
     pub fn finish(&mut self, id: TaskId) {
         for lock in &self.tasks[id].locks {
-            if lock.is_exclusive {
-                self.exclusive.remove(&lock.table);
-            } else if let Some(count) = self.shared.get_mut(&lock.table) {
-                *count -= 1;
+            let held = self.held.entry(lock.table).or_default();
+            if let Some(position) = held.iter().position(|&mode| mode == lock.mode) {
+                held.swap_remove(position);
             }
         }
         self.memory_used -= self.tasks[id].memory;
@@ -167,10 +165,12 @@ mod tests {
     }
 
     #[test]
-    fn an_exclusive_lock_keeps_others_away() {
-        let lock = |is_exclusive| vec![Lock { table: 7, is_exclusive }];
-        let with = |is_exclusive, weight| Task { locks: lock(is_exclusive), ..task(&[], weight) };
-        let mut schedule = Schedule::new(vec![with(false, 3), with(false, 2), with(true, 1)], 0);
+    fn a_lock_keeps_away_what_conflicts_with_it() {
+        let with = |mode, weight| Task { locks: vec![Lock { table: 7, mode }], ..task(&[], weight) };
+        let mut schedule = Schedule::new(
+            vec![with(LockMode::RowExclusive, 3), with(LockMode::AccessShare, 2), with(LockMode::Share, 1)],
+            0,
+        );
         assert_eq!((schedule.start(), schedule.start(), schedule.start()), (Some(0), Some(1), None));
         schedule.finish(0);
         assert_eq!(schedule.start(), None);
@@ -198,7 +198,10 @@ mod tests {
                 work: (),
                 needs: if id == 0 { vec![] } else { needs.iter().map(|need| need.index(id)).collect::<BTreeSet<_>>().into_iter().collect() },
                 weight: *weight, memory: *memory,
-                locks: vec![Lock { table: *table, is_exclusive: *is_exclusive }],
+                locks: vec![Lock {
+                    table: *table,
+                    mode: if *is_exclusive { LockMode::AccessExclusive } else { LockMode::AccessShare },
+                }],
             }).collect();
             let mut schedule = Schedule::new(tasks.clone(), 100);
             let (mut running, mut done) = (Vec::new(), BTreeSet::new());

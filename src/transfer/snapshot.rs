@@ -7,9 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalog::{self, Catalog, CatalogError, TableKind};
+use tokio_postgres::error::SqlState;
+
+use crate::catalog::{self, Catalog, CatalogError, SourceState, TableKind};
 use crate::error::{Class, Fault, Side};
-use crate::journal::SourceState;
 use crate::pg::{Access, Endpoint, Oid, QualifiedName, Session, SessionError};
 use crate::transfer::archive::contents::Contents;
 
@@ -74,20 +75,20 @@ impl Fault for SnapshotError {
 }
 
 impl Snapshot {
-    /// Locks, takes and exports the snapshot. `search_path` is that of every session that compares names.
-    pub async fn take(source: &Endpoint) -> Result<Snapshot, SnapshotError> {
+    /// Locks the tables of `read`, a catalog that was read before, then takes and exports the snapshot.
+    pub async fn take(source: &Endpoint, read: &Catalog) -> Result<Snapshot, SnapshotError> {
         let session = Session::open(source, Access::Read, "pg_catalog").await?;
-        let mut known = lockable(&Catalog::read(&session.client, Side::Source).await?);
+        let mut known = lockable(read);
         for _ in 0..ATTEMPTS {
             session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "begin").await?;
-            for batch in known.iter().collect::<Vec<_>>().chunks(LOCK_BATCH) {
-                let names: Vec<String> = batch.iter().map(|name| format!("ONLY {}", name.sql())).collect();
-                let what = match batch {
-                    [only] => format!("lock {only}"),
-                    [first, .., last] => format!("lock the tables from {first} to {last}"),
-                    [] => continue,
-                };
-                session.run(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")), what).await?;
+            match lock(&session, &known).await {
+                Ok(()) => {}
+                Err(error) if is_gone(&error) => {
+                    session.run("ROLLBACK", "begin again").await?;
+                    known = lockable(&Catalog::read(&session.client, Side::Source).await?);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
             }
             let row =
                 session.client.query_one(include_str!("../../sql/transfer/export_snapshot.sql"), &[]).await;
@@ -96,10 +97,7 @@ impl Snapshot {
             let found = lockable(&catalog);
             if found.is_subset(&known) {
                 let large_objects = list_large_objects(&session).await?;
-                let state = SourceState {
-                    system_identifier: catalog.server.system_identifier.clone(),
-                    snapshot: catalog.snapshot.clone(),
-                };
+                let state = catalog.state();
                 return Ok(Snapshot { session: Some(session), id, catalog, large_objects, state });
             }
             session.run("ROLLBACK", "begin again").await?;
@@ -147,6 +145,27 @@ impl Snapshot {
             session.close().await;
         }
     }
+}
+
+async fn lock(session: &Session, tables: &BTreeSet<QualifiedName>) -> Result<(), SessionError> {
+    for batch in tables.iter().collect::<Vec<_>>().chunks(LOCK_BATCH) {
+        let names: Vec<String> = batch.iter().map(|name| format!("ONLY {}", name.sql())).collect();
+        let what = match batch {
+            [only] => format!("lock {only}"),
+            [first, .., last] => format!("lock the tables from {first} to {last}"),
+            [] => continue,
+        };
+        session.run(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")), what).await?;
+    }
+    Ok(())
+}
+
+/// Whether a table, or its whole schema, was dropped since the catalog was read.
+fn is_gone(error: &SessionError) -> bool {
+    let SessionError::Statement { error, .. } = error else { return false };
+    [&SqlState::UNDEFINED_TABLE, &SqlState::INVALID_SCHEMA_NAME]
+        .into_iter()
+        .any(|code| error.code() == Some(code))
 }
 
 /// Tables that can be locked; foreign ones hold nothing here.

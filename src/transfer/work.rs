@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::plan::{Phase, Plan};
+use crate::plan::{LockMode, Phase, Plan};
 use crate::transfer::archive::Member;
 use crate::transfer::schedule::{Lock, Task};
 
@@ -125,6 +125,10 @@ pub fn counting(plan: &Plan) -> Vec<Task<Work>> {
 /// What a batch of large objects costs; their sizes are not known.
 const LARGE_OBJECTS_WEIGHT: u64 = 1 << 24;
 
+/// ANALYZE reads a sample, of 30,000 rows by default: it costs about as much as this many bytes copied, however large
+/// the table is.
+const ANALYZED_BYTES: u64 = 32 << 20;
+
 /// Every task of the copying and building stages that `is_done` (by ledger item) does not name.
 pub fn tasks(plan: &Plan, is_done: impl Fn(&str) -> bool) -> Vec<Task<Work>> {
     let mut graph = Graph { plan, is_done: &is_done, tasks: Vec::new() };
@@ -144,7 +148,7 @@ pub fn tasks(plan: &Plan, is_done: impl Fn(&str) -> bool) -> Vec<Task<Work>> {
                 Work::Vacuum { table },
                 loaded.clone(),
                 plan.tables[table].bytes / 16,
-                exclusive(&[table]),
+                lock(table, LockMode::ShareUpdateExclusive),
                 0,
             );
             loaded.extend(vacuum);
@@ -182,14 +186,16 @@ impl Graph<'_> {
         let found = &self.plan.tables[table];
         let parts = found.chunks.len();
         let weight = found.bytes / parts.max(1) as u64;
+        // A whole table is emptied first, see `Lane::copy_chunk`.
+        let loading = if parts == 1 { LockMode::AccessExclusive } else { LockMode::RowExclusive };
         let mut loaded = Vec::new();
         for chunk in 0..parts {
-            loaded.extend(self.push(Work::Chunk { table, chunk }, vec![], weight, shared(table), 0));
+            loaded.extend(self.push(Work::Chunk { table, chunk }, vec![], weight, lock(table, loading), 0));
         }
         self.push(Work::Count { table }, vec![], found.bytes / 32, vec![], 0);
         for part in 0..parts {
-            // A constraint's ACCESS EXCLUSIVE lock would make it wait in the server, and the lane with it.
-            self.push(Work::ReadBack { table, part }, loaded.clone(), weight / 4, shared(table), 0);
+            let locks = lock(table, LockMode::AccessShare);
+            self.push(Work::ReadBack { table, part }, loaded.clone(), weight / 4, locks, 0);
         }
         loaded
     }
@@ -207,16 +213,19 @@ impl Graph<'_> {
         for (index, step) in steps {
             let mut needs: Vec<usize> = step.needs.iter().filter_map(|id| taken.get(id).copied()).collect();
             let (locks, weight, tables) = match &step.phase {
-                Phase::Build { table: Some(table), is_exclusive } => {
+                Phase::Build { table: Some(table), lock: mode } => {
                     needs.extend(&ready[*table]);
-                    let lock = Lock { table: *table, is_exclusive: *is_exclusive };
-                    let heavier = if step.vector_index.is_some() { 8 } else { 1 };
-                    (vec![lock], plan.tables[*table].bytes / 3 * heavier, vec![*table])
+                    let found = &plan.tables[*table];
+                    let weight =
+                        if step.vector_index.is_some() { found.bytes * 3 } else { found.heap_bytes / 3 };
+                    (lock(*table, *mode), weight, vec![*table])
                 }
                 Phase::ForeignKey { tables } => {
                     needs.extend(tables.iter().flat_map(|&table| built[table].iter().copied()));
-                    let bytes = tables.iter().map(|&table| plan.tables[table].bytes).max().unwrap_or(0);
-                    (exclusive(tables), bytes / 4, tables.clone())
+                    let bytes = tables.iter().map(|&table| plan.tables[table].heap_bytes).max().unwrap_or(0);
+                    let mode = LockMode::ShareRowExclusive;
+                    let locks = tables.iter().map(|&table| Lock { table, mode }).collect();
+                    (locks, bytes / 4, tables.clone())
                 }
                 _ => (vec![], 1, vec![]),
             };
@@ -234,15 +243,13 @@ impl Graph<'_> {
             }
         }
         for (table, needs) in built.into_iter().enumerate() {
-            self.push(Work::Analyze { table }, needs, plan.tables[table].bytes / 32, exclusive(&[table]), 0);
+            let weight = (plan.tables[table].heap_bytes / 4).min(ANALYZED_BYTES);
+            let locks = lock(table, LockMode::ShareUpdateExclusive);
+            self.push(Work::Analyze { table }, needs, weight, locks, 0);
         }
     }
 }
 
-fn shared(table: usize) -> Vec<Lock> {
-    vec![Lock { table, is_exclusive: false }]
-}
-
-fn exclusive(tables: &[usize]) -> Vec<Lock> {
-    tables.iter().map(|&table| Lock { table, is_exclusive: true }).collect()
+fn lock(table: usize, mode: LockMode) -> Vec<Lock> {
+    vec![Lock { table, mode }]
 }

@@ -30,7 +30,7 @@ use crate::error::Exit;
 pub use error::VerifyError;
 pub use read::{Method, Read};
 pub use snapshot::Snapshot;
-pub use standalone::{Options, compare_objects, compare_schemas, verify};
+pub use standalone::{Options, compare_objects, verify};
 
 /// What is compared of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

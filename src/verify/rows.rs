@@ -104,6 +104,7 @@ mod tests {
             condition: None,
             is_unlogged: false,
             bytes: 0,
+            heap_bytes: 0,
             estimated_rows: None,
             chunks: vec![Chunk::WHOLE],
         };

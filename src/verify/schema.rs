@@ -8,17 +8,22 @@
 //! differs between majors is asked of the target itself ([`redefine`]): the source's statement is carried out there,
 //! in a transaction that is rolled back, and must leave all definitions of the schema as they were.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
+use crate::catalog::Catalog;
+use crate::pg::server_error::describe_chain;
 use crate::pg::{Endpoint, SessionError};
 use crate::plan::VectorIndexChoice;
 use crate::plan::ddl::{self, Input};
 use crate::plan::vector::is_vector_method;
 use crate::schema::{
-    Change, Entry, EntryClass, EntryKey, IndexStatement, Tolerance, compare, index_statement,
+    Change, ChildEndpoint, ChildLimits, ClientTools, DumpRequest, Entry, EntryClass, EntryKey,
+    IndexStatement, Tolerance, compare as compare_entries, dump_schema, index_statement,
 };
+use crate::settings::Choices;
 use crate::verify::redefine::{self, Redefined};
-use crate::verify::{Aspect, Comparison, Outcome, VerifyError};
+use crate::verify::{Aspect, Comparison, Outcome, TableResult, VerifyError};
 
 /// pgmove's own schema on the target, while a run lasts.
 const SCHEMA: &str = "pgmove";
@@ -27,9 +32,71 @@ const SCHEMA: &str = "pgmove";
 const TOLERANCES: [Tolerance; 3] =
     [Tolerance::InheritedColumnOrder, Tolerance::NotNullName, Tolerance::MaintainRight];
 
-/// Compares two dumps. `input` is what the plan was made of, or would be; `target` is asked what it makes of
-/// definitions that two majors write differently.
-pub async fn check(
+/// The DDL of one side, or why it could not be read.
+pub type Schema = Result<Vec<Entry>, String>;
+
+/// Reads the DDL as it is now; `directory` is a private one that takes `pg_dump`'s archive.
+pub async fn read(
+    endpoint: &Endpoint,
+    tools: &ClientTools,
+    directory: &Path,
+    limits: &ChildLimits,
+) -> Result<Schema, VerifyError> {
+    let (side, archive) = (endpoint.side, directory.join(format!("{}.dump", endpoint.side)));
+    // A resumed run reads it again.
+    let _ = std::fs::remove_file(&archive);
+    let child = ChildEndpoint {
+        dbname_keywords: endpoint.conninfo.keyword_string(None),
+        passfile_line: endpoint.conninfo.passfile_line()?,
+    };
+    let request = DumpRequest { tools, endpoint: &child, snapshot: None, archive: &archive, limits, side };
+    match dump_schema(&request).await {
+        Ok(dump) => Ok(Ok(dump.entries)),
+        Err(_) if limits.cancel.is_cancelled() => Err(VerifyError::Interrupted),
+        // pg_dump reads everything or nothing: one table that it may not lock is enough.
+        Err(error) => Ok(Err(describe_chain(&error))),
+    }
+}
+
+/// Compares the DDL of both sides. `target` is asked what it makes of definitions that two majors write differently.
+pub async fn compare(
+    schemas: [Schema; 2],
+    [ours, theirs]: [&Catalog; 2],
+    choices: &Choices,
+    target: &Endpoint,
+    comparison: &mut Comparison,
+) -> Result<(), VerifyError> {
+    let [source, found] = match schemas {
+        [Ok(source), Ok(found)] => [source, found],
+        [Err(reason), _] | [_, Err(reason)] => {
+            comparison.push("schema", Aspect::Schema, Outcome::not_compared(reason));
+            return Ok(());
+        }
+    };
+    let counted = |table: &TableResult| (table.table.clone(), table.rows[0]);
+    let counts: HashMap<String, u64> = comparison.tables.iter().map(counted).collect();
+    let vector_rows = ours
+        .tables
+        .iter()
+        .filter_map(|table| Some((table.name.clone(), *counts.get(&table.name.to_string())?)))
+        .collect();
+    let input = Input {
+        source: ours,
+        target: theirs,
+        vector_rows: &vector_rows,
+        owner: choices.owner.as_deref(),
+        vector_index: choices.vector_index,
+        // These decide how a statement is carried out, not what it says.
+        tables: &[],
+        has_admin: true,
+        index_memory: 0,
+        jobs: 1,
+        setting_contexts: &BTreeMap::new(),
+    };
+    check(&source, &found, &input, target, comparison).await
+}
+
+async fn check(
     source: &[Entry],
     found: &[Entry],
     input: &Input<'_>,
@@ -38,7 +105,7 @@ pub async fn check(
 ) -> Result<(), VerifyError> {
     let (expected, changes) = expected(source, input);
     let found = normal_target(found, input);
-    let result = compare(&expected, &found, &TOLERANCES);
+    let result = compare_entries(&expected, &found, &TOLERANCES);
     let mut outcomes: BTreeMap<EntryKey, Outcome> = BTreeMap::new();
     for entry in &expected {
         let reasons: BTreeSet<String> = changes.get(&entry.id).into_iter().flatten().map(reason).collect();
@@ -214,7 +281,7 @@ async fn asked(target: &Endpoint, entry: &Entry, other: &Entry) -> Result<Outcom
         rest.statements.drain(..rest.statements.len().min(1));
         [rest]
     };
-    if !compare(&rest(entry), &rest(other), &TOLERANCES).is_equal() {
+    if !compare_entries(&rest(entry), &rest(other), &TOLERANCES).is_equal() {
         return Ok(Outcome::different(shown(entry, other)));
     }
     Ok(match redefine::redefine(target, entry).await {

@@ -1,6 +1,6 @@
 //! Whether the source stayed as it was. Pure.
 
-use crate::journal::SourceState;
+use crate::catalog::SourceState;
 use crate::verify::Outcome;
 
 /// Compares the source's state at the snapshot with its state now. What cannot be proven is not compared, unless

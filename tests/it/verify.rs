@@ -10,6 +10,7 @@ use pgmove::{
     pg::{ConnInfo, Defaults, Endpoint},
     plan::{Chunk, VectorIndexChoice, make},
     schema::ClientSearch,
+    settings::Choices,
     transfer::relay,
     verify::{Aspect, Comparison, Method, Options, Outcome, Verdict, hash, subjects::Reading, verify},
 };
@@ -34,12 +35,8 @@ fn options(method: Method, target: &Database) -> Options {
         events: Events::none(),
         stop: tokio_util::sync::CancellationToken::new(),
     };
-    Options {
-        reading,
-        owner: Some(target.name.clone()),
-        clients: None,
-        vector_index: VectorIndexChoice::Keep,
-    }
+    let choices = Choices { owner: Some(target.name.clone()), vector_index: VectorIndexChoice::Keep };
+    Options { reading, choices, clients: None }
 }
 
 async fn compared(source: &Database, target: &Database, method: Method) -> Comparison {
