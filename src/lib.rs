@@ -13,6 +13,9 @@
 //!
 //! [`run`] holds the stages in order; read it first. Only [`cli`] and [`report`] print.
 
+// Not in tests, which have dependencies of their own.
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 pub mod catalog;
 pub mod cli;
 pub mod cutover;

@@ -130,7 +130,7 @@ pub async fn relay(
         }
         feed(&mut target, bytes, stall).await
     };
-    let digest = drive(source, rows, stall, pass_on, progress).await?;
+    let digest = drive(source, State::new(rows, Some(buffer())), stall, pass_on, progress).await?;
     // Finishing waits for triggers-free but possibly long work on the server (a large last buffer, WAL): the
     // server's own progress is not visible here, so the deadline is on the connection's keepalive.
     let loaded = target.finish().await.map_err(RelayError::Target)?;
@@ -147,28 +147,40 @@ pub async fn store(
     progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
     let write = async |bytes: Bytes| Ok(archive.write(&bytes).await?);
-    drive(source, rows, stall, write, progress).await
+    drive(source, State::new(rows, Some(buffer())), stall, write, progress).await
 }
 
-/// Reads all rows of `source`, as they would be copied, and gives their digest as [`relay`] does.
+/// Reads all rows of `source`, and gives their digest as [`relay`] does.
 pub async fn examine(
     source: impl Stream<Item = Result<Bytes, RelayError>>,
     rows: &Rows,
     stall: Duration,
     progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
-    drive(source, rows, stall, async |_| Ok(()), progress).await
+    drive(source, State::new(rows, None), stall, async |_| Ok(()), progress).await
 }
 
+/// Reads all rows of `source`, a COPY BINARY of what is hashed, and returns their digest.
+pub async fn read(
+    source: CopyOutStream,
+    columns: usize,
+    masked: &[usize],
+    stall: Duration,
+    progress: impl FnMut(u64, u64),
+) -> Result<Digest, RelayError> {
+    let rows = Rows::Binary { columns, masked: masked.to_vec(), embedded: Vec::new(), is_archived: false };
+    examine(from_server(source), &rows, stall, progress).await
+}
+
+/// Takes rows until `source` ends; what they become goes to `take` in pieces of about [`BUFFER`].
 async fn drive(
     source: impl Stream<Item = Result<Bytes, RelayError>>,
-    rows: &Rows,
+    mut state: State,
     stall: Duration,
     mut take: impl AsyncFnMut(Bytes) -> Result<(), RelayError>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
     let mut source = std::pin::pin!(source);
-    let mut state = State::new(rows);
     let mut reported = 0;
     loop {
         let message = next(&mut source, stall).await?;
@@ -177,10 +189,12 @@ async fn drive(
             Some(message) => state.take(&message)?,
             None => state.end()?,
         }
-        if is_last || state.out.len() >= BUFFER {
-            let bytes = state.out.split().freeze();
-            let (length, count) = (bytes.len() as u64, state.count());
-            take(bytes).await?;
+        if is_last || state.pending >= BUFFER {
+            let length = std::mem::take(&mut state.pending) as u64;
+            if let Some(out) = &mut state.out {
+                take(out.split().freeze()).await?;
+            }
+            let count = state.count();
             progress(count - reported, length);
             reported = count;
         }
@@ -188,32 +202,6 @@ async fn drive(
             return Ok(state.digest());
         }
     }
-}
-
-/// Reads all rows of `source` and returns their digest.
-pub async fn read(
-    source: CopyOutStream,
-    columns: usize,
-    masked: &[usize],
-    stall: Duration,
-    mut progress: impl FnMut(u64, u64),
-) -> Result<Digest, RelayError> {
-    let mut source = std::pin::pin!(from_server(source));
-    let rows = Rows::Binary { columns, masked: masked.to_vec(), embedded: Vec::new(), is_archived: false };
-    let mut state = State::new(&rows);
-    let (mut reported, mut bytes) = (0, 0);
-    while let Some(message) = next(&mut source, stall).await? {
-        bytes += message.len() as u64;
-        state.take(&message)?;
-        state.out.clear();
-        if bytes >= BUFFER as u64 {
-            progress(state.count() - reported, bytes);
-            (reported, bytes) = (state.count(), 0);
-        }
-    }
-    state.end()?;
-    progress(state.count() - reported, bytes);
-    Ok(state.digest())
 }
 
 async fn next(
@@ -241,9 +229,16 @@ async fn feed(
     }
 }
 
+fn buffer() -> BytesMut {
+    BytesMut::with_capacity(2 * BUFFER)
+}
+
 /// The stream between the two connections, one message at a time. No I/O.
 struct State {
-    out: BytesMut,
+    /// What is handed on; `None` where rows are only hashed.
+    out: Option<BytesMut>,
+    /// How many bytes came in since they were last handed on.
+    pending: usize,
     stage: Stage,
     kind: Kind,
 }
@@ -261,7 +256,7 @@ enum Stage {
 }
 
 impl State {
-    fn new(rows: &Rows) -> Self {
+    fn new(rows: &Rows, out: Option<BytesMut>) -> Self {
         let (stage, kind) = match rows {
             Rows::Binary { columns, masked, embedded, is_archived } => (
                 Stage::Header,
@@ -274,14 +269,20 @@ impl State {
             ),
             Rows::Text => (Stage::Rows, Kind::Text { rows: 0 }),
         };
-        State { out: BytesMut::with_capacity(2 * BUFFER), stage, kind }
+        State { out, pending: 0, stage, kind }
     }
 
     fn take(&mut self, message: &[u8]) -> Result<(), RelayError> {
+        self.pending += message.len();
+        let mut put = |bytes: &[u8]| {
+            if let Some(out) = &mut self.out {
+                out.extend_from_slice(bytes);
+            }
+        };
         match &mut self.kind {
             Kind::Text { rows } => {
                 *rows += 1;
-                self.out.extend_from_slice(message);
+                put(message);
                 Ok(())
             }
             Kind::Binary { digester, columns, embedded, is_archived } => {
@@ -289,7 +290,7 @@ impl State {
                 if self.stage == Stage::Header {
                     // The header rides in the first row's message.
                     row = row.strip_prefix(HEADER).ok_or(RelayError::Stream("has no COPY BINARY header"))?;
-                    self.out.extend_from_slice(HEADER);
+                    put(HEADER);
                     self.stage = Stage::Rows;
                     if row.is_empty() {
                         return Ok(());
@@ -299,7 +300,7 @@ impl State {
                     return Err(RelayError::Stream("goes on after its end"));
                 }
                 if row == TRAILER {
-                    self.out.extend_from_slice(TRAILER);
+                    put(TRAILER);
                     self.stage = Stage::Ended;
                     return Ok(());
                 }
@@ -308,15 +309,17 @@ impl State {
                 let unconvertible = |source| RelayError::Convert { row: position, source };
                 if embedded.is_empty() {
                     digester.row(row).map_err(damaged)?;
-                    self.out.extend_from_slice(row);
+                    put(row);
                 } else if *is_archived {
                     let mut original = BytesMut::with_capacity(row.len() * 2);
                     convert::extract(row, *columns, embedded, &mut original).map_err(unconvertible)?;
                     digester.row(&original).map_err(damaged)?;
-                    self.out.extend_from_slice(row);
+                    put(row);
                 } else {
                     digester.row(row).map_err(damaged)?;
-                    convert::embed(row, *columns, embedded, &mut self.out).map_err(unconvertible)?;
+                    if let Some(out) = &mut self.out {
+                        convert::embed(row, *columns, embedded, out).map_err(unconvertible)?;
+                    }
                 }
                 Ok(())
             }
@@ -348,7 +351,8 @@ mod tests {
     use super::*;
 
     fn binary() -> State {
-        State::new(&Rows::Binary { columns: 1, masked: vec![], embedded: vec![], is_archived: false })
+        let rows = Rows::Binary { columns: 1, masked: vec![], embedded: vec![], is_archived: false };
+        State::new(&rows, Some(buffer()))
     }
 
     fn message(parts: &[&[u8]]) -> Bytes {
@@ -368,7 +372,8 @@ mod tests {
                 state.take(&message).expect("proper");
             }
             state.end().expect("ended");
-            assert_eq!((state.count(), &state.out[..]), (1, &[HEADER, ROW, TRAILER].concat()[..]));
+            let out = state.out.as_deref().expect("it has one");
+            assert_eq!((state.count(), out), (1, &[HEADER, ROW, TRAILER].concat()[..]));
         }
     }
 

@@ -33,10 +33,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.filter.is_none() {
         steps.push(process::cargo(&["fmt", "--all", "--check"]));
         steps.push(process::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
-        // These are run where they are installed, as CI does.
+        // These are run where they are installed.
         let optional = [
             ("cargo-deny", process::cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"])),
-            ("cargo-machete", process::cargo(&["machete"])),
             ("typos", Command::new("typos")),
         ];
         for (program, step) in optional {
