@@ -26,7 +26,7 @@ use crate::verify::{
 };
 
 /// How many differing rows of a table are named.
-const NAMED_ROWS: usize = 10;
+pub(super) const NAMED_ROWS: usize = 10;
 
 /// What was moved, and what is known of both sides since.
 struct Moved<'a> {
@@ -254,7 +254,7 @@ pub(super) fn encoded(endpoint: &Endpoint, plan: &Plan) -> Endpoint {
     Endpoint { copy_encoding: plan.copy_encoding.clone(), ..endpoint.clone() }
 }
 
-fn tables_of(catalog: &Catalog) -> Vec<QualifiedName> {
+pub(super) fn tables_of(catalog: &Catalog) -> Vec<QualifiedName> {
     let ordinary = catalog.tables.iter().filter(|table| table.kind == TableKind::Ordinary);
     ordinary.map(|table| table.name.clone()).collect()
 }

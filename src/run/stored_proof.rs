@@ -1,21 +1,25 @@
 //! The comparison at the end of a restore: the target with the archive that was loaded into it, no source at
 //! hand.
 
-use super::proof::judge;
+use std::collections::BTreeSet;
+
+use super::proof::{NAMED_ROWS, encoded, judge, tables_of};
 use super::{Checked, Context};
+use crate::catalog::Catalog;
 use crate::error::Side;
 use crate::journal::RunDirectory;
 use crate::pg::{Access, Session};
 use crate::plan::Plan;
 use crate::transfer::archive::contents::Contents;
-use crate::transfer::lane::{Found, hash_large_objects};
-use crate::transfer::work::Work;
+use crate::transfer::lane::Found;
+use crate::verify::large_objects::{self, Place};
 use crate::verify::{
+    self,
     Aspect, Comparison, Outcome, VerifyError, extensions, sequences, settings, validity, vector_search,
 };
 
 impl Context<'_> {
-    /// Compares everything that the archive holds; what it does not hold is told as not compared.
+    /// Compares everything, with what the archive holds of the source.
     pub(super) async fn compare_stored(
         &self,
         stored: &Contents,
@@ -37,6 +41,10 @@ impl Context<'_> {
             let reason = "the target has computed it again, and the archive holds nothing to compare it with";
             comparison.push(table.name.to_string(), aspect, Outcome::not_compared(reason));
         }
+        let endpoint = encoded(&self.target, plan);
+        let snapshot = verify::Snapshot::take(&endpoint, &tables_of(&theirs)).await?;
+        self.compare_stored_large_objects(stored, &theirs, &snapshot, comparison).await?;
+        snapshot.release().await;
         let target = Session::open(&self.target, Access::Read, "pg_catalog").await?;
         let archived = stored
             .sequences
@@ -52,33 +60,25 @@ impl Context<'_> {
             held: &["default_transaction_read_only"],
         };
         settings::compare(ours, &theirs, expected, comparison);
-        if !plan.large_objects.is_empty() {
-            let outcome = stored_large_objects(stored, plan, &target).await?;
-            comparison.push("large objects", Aspect::LargeObjects, outcome);
-        }
         target.close().await;
         vector_search::compare(&self.target, &theirs, comparison).await?;
         let found = self.target_schema(checked, directory).await?;
         self.compare_schema(stored.entries.clone(), found, [ours, &theirs], comparison).await
     }
-}
 
-/// Reads the target's large objects back and compares them with the archive's digests.
-async fn stored_large_objects(
-    stored: &Contents,
-    plan: &Plan,
-    target: &Session,
-) -> Result<Outcome, VerifyError> {
-    let mut different = Vec::new();
-    for (batch, range) in plan.large_objects.iter().enumerate() {
-        let member = Work::LargeObjects { batch }.member().expect("a batch has its place in an archive");
-        let found = hash_large_objects(target, *range).await?;
-        if stored.archive.manifest().chunk(&member).map(|record| record.digest) != Some(found) {
-            different.push(format!("{} to {}", range.first, range.last));
-        }
+    async fn compare_stored_large_objects(
+        &self,
+        stored: &Contents,
+        theirs: &Catalog,
+        snapshot: &verify::Snapshot,
+        comparison: &mut Comparison,
+    ) -> Result<(), VerifyError> {
+        let roles: BTreeSet<String> = theirs.roles.iter().map(|role| role.name.clone()).collect();
+        let owner = self.settings.choices.owner.as_deref();
+        let target = snapshot.session().await?;
+        let places = [Place::Archive(&stored.archive), Place::Server(&target)];
+        large_objects::compare_places(places, owner, &roles, NAMED_ROWS, comparison).await?;
+        target.close().await;
+        Ok(())
     }
-    if different.is_empty() {
-        return Ok(Outcome::Equal);
-    }
-    Ok(Outcome::Different { detail: "their contents differ".into(), rows: different })
 }

@@ -26,7 +26,6 @@ pub(crate) mod large_object;
 mod read_back;
 
 pub(crate) use chunk::confirm;
-pub(crate) use large_object::hash as hash_large_objects;
 
 /// How often a task is tried when connections are cut, and how long the first wait is; each further wait is
 /// twice as long.

@@ -5,6 +5,7 @@ use crate::catalog::CatalogError;
 use crate::error::{Class, Fault};
 use crate::pg::{ConnInfoError, SessionError};
 use crate::schema::DumpError;
+use crate::transfer::archive::ArchiveError;
 use crate::transfer::lane::LaneError;
 
 /// Why a comparison broke off.
@@ -28,6 +29,9 @@ pub enum VerifyError {
     /// A schema could not be read.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// The archive that is compared with could not be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
 }
 
 impl Fault for VerifyError {
@@ -38,6 +42,7 @@ impl Fault for VerifyError {
             VerifyError::Catalog(error) => error.class(),
             VerifyError::Read(error) => error.class(),
             VerifyError::Dump(error) => error.class(),
+            VerifyError::Archive(error) => error.class(),
             VerifyError::Password(error) => error.class(),
         }
     }
@@ -49,6 +54,7 @@ impl Fault for VerifyError {
             VerifyError::Catalog(error) => error.is_retryable(),
             VerifyError::Read(error) => error.is_retryable(),
             VerifyError::Dump(error) => error.is_retryable(),
+            VerifyError::Archive(error) => error.is_retryable(),
             VerifyError::Password(error) => error.is_retryable(),
         }
     }
@@ -60,6 +66,7 @@ impl Fault for VerifyError {
             VerifyError::Catalog(error) => error.hint(),
             VerifyError::Read(error) => error.hint(),
             VerifyError::Dump(error) => error.hint(),
+            VerifyError::Archive(error) => error.hint(),
             VerifyError::Password(error) => error.hint(),
         }
     }

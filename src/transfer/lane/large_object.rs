@@ -125,12 +125,12 @@ impl Lane {
 
 /// What stands beside a large object's contents.
 #[derive(Debug, Serialize, Deserialize)]
-struct Description {
-    oid: u32,
-    owner: String,
+pub(crate) struct Description {
+    pub(crate) oid: u32,
+    pub(crate) owner: String,
     /// `aclitem` texts; `None` is the default.
-    acl: Option<Vec<String>>,
-    comment: Option<String>,
+    pub(crate) acl: Option<Vec<String>>,
+    pub(crate) comment: Option<String>,
 }
 
 async fn describe(session: &Session, batch: LargeObjectBatch) -> Result<Vec<Description>, SessionError> {
@@ -202,22 +202,8 @@ fn rights(object: &Description, roles: &Roles) -> Vec<String> {
 }
 
 /// The attachment with the descriptions of a batch.
-fn attachment(batch: usize) -> String {
+pub(crate) fn attachment(batch: usize) -> String {
     format!("large-objects-{batch}.json")
-}
-
-/// The digest of a batch of a server's large objects.
-pub(crate) async fn hash(session: &Session, batch: LargeObjectBatch) -> Result<Digest, SessionError> {
-    let (mut digester, mut row) = (large_object::digester(), BytesMut::new());
-    let objects = describe(session, batch).await?;
-    pieces(session, &objects, async |piece| {
-        row.clear();
-        piece.write(&mut row);
-        digester.row(&row).expect("a piece is written as a row");
-        Ok::<_, SessionError>(())
-    })
-    .await?;
-    Ok(digester.digest())
 }
 
 /// Why a piece did not get from one side to the other.
