@@ -61,7 +61,15 @@ fn planned(
 
 /// The materialised views that hold rows, by name.
 pub fn views(source: &Catalog, target: &Catalog) -> Vec<TablePlan> {
-    let same_version = same_version(source, target);
+    planned_views(source, same_version(source, target))
+}
+
+/// The same for a target that is not known yet.
+pub fn archived_views(source: &Catalog) -> Vec<TablePlan> {
+    planned_views(source, |_: &str| false)
+}
+
+fn planned_views(source: &Catalog, same_version: impl Fn(&str) -> bool) -> Vec<TablePlan> {
     let populated = source.materialized_views.iter().filter(|view| view.is_populated);
     populated.map(|view| TablePlan::of_view(view, &source.types, &same_version)).collect()
 }

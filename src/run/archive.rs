@@ -3,22 +3,25 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::proof::encoded;
 use super::resume::is_one_state;
 use super::{Checked, Context, Source, append};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::journal::{Record, RunDirectory};
-use crate::pg::QualifiedName;
+use crate::pg::{Endpoint, QualifiedName};
 use crate::plan::columns::Treatment;
 use crate::plan::{Plan, TablePlan, make};
 use crate::preflight::{Finding, Severity};
 use crate::schema::Entry;
-use crate::transfer::archive::contents::{self, Contents, RowPlan};
+use crate::transfer::archive::contents::{self, Contents, Recomputed, RowPlan};
 use crate::transfer::archive::{ArchiveError, Level, Writer};
 use crate::transfer::digest::Digest;
 use crate::transfer::lane::Found;
 use crate::transfer::schedule::Task;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::work::{self, Work};
+use crate::verify::subjects::{self, Reading};
+use crate::verify::{self, VerifyError};
 
 /// Why a run cannot write the archive that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +107,15 @@ impl Context<'_> {
             .sequence_values(Side::Source, snapshot)
             .await
             .map_err(|error| Error::new(Exit::Resumable, error))?;
+        let (server, reading) = (encoded(self.source.server(), plan), self.reading(plan));
+        let recomputed = recomputed(&server, snapshot, &reading).await.map_err(|error| match error {
+            VerifyError::Interrupted => Error::new(Exit::Interrupted, super::Interrupted),
+            error => Error::new(Exit::Resumable, error),
+        })?;
         let source = contents::Source::new(&checked.search_path, &snapshot.catalog, &checked.source_rights);
-        contents::write(writer, &source, &entries, &sequences, &RowPlan::of(plan)).await.map_err(failed)
+        contents::write(writer, &source, &entries, &sequences, &RowPlan::of(plan), &recomputed)
+            .await
+            .map_err(failed)
     }
 
     /// What keeps an archive's rows from being loaded into this target: a type that travels in binary only
@@ -187,6 +197,25 @@ pub(super) fn confirm(writer: &Writer, plan: &Plan, found: &Found) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Hashes what a target will compute again, in the snapshot of the rows.
+pub(super) async fn recomputed(
+    source: &Endpoint,
+    snapshot: &Snapshot,
+    reading: &Reading,
+) -> Result<Vec<Recomputed>, VerifyError> {
+    let subjects = subjects::archived(&snapshot.catalog, reading.jobs);
+    let tables = subjects.iter().map(|subject| subject.table.clone()).collect();
+    let read = subjects::read_one_side(source, &snapshot.id, tables, reading).await?;
+    // Without the holder's locks a TRUNCATE could have come between.
+    snapshot.ping().await?;
+    let of = |(subject, read): (subjects::Subject, verify::Read)| Recomputed {
+        aspect: subject.aspect,
+        table: subject.table,
+        found: read.into(),
+    };
+    Ok(subjects.into_iter().zip(read).map(of).collect())
 }
 
 /// The archive that a run has recorded.

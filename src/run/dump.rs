@@ -1,7 +1,8 @@
 //! `pgmove dump`: a source into an archive, without a target.
 //!
 //! ```text
-//! read source -> snapshot + DDL -> rows, counted -> sequences -> archive finished -> source unchanged?
+//! read source -> snapshot + DDL -> rows, counted -> what a target computes again, hashed -> sequences
+//!     -> archive finished -> source unchanged?
 //! ```
 //!
 //! Only the source is read and only the archive's directory is written. A dump that fails leaves an archive
@@ -14,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::archive::{ArchivingError, confirm};
+use super::archive::{ArchivingError, confirm, recomputed};
 use super::check::{Read, jobs, read};
 use super::copy::SnapshotLost;
 use super::prepare::{read_schema, scratch};
+use super::proof::encoded;
 use crate::catalog::{self, Catalog, SourceState};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
@@ -26,14 +28,15 @@ use crate::plan::{Plan, make};
 use crate::schema::rewrite::{Owners, Roles};
 use crate::schema::{ChildLimits, ClientTools};
 use crate::settings::DumpSettings;
-use crate::transfer::archive::contents::{self, RowPlan};
+use crate::transfer::archive::contents::{self, Hashed, Recomputed, RowPlan};
 use crate::transfer::archive::{Archive, FileRecord, Level, Writer, ensure_vacant};
 use crate::transfer::lane::{Found, Lane, LaneError, Move, Origin};
 use crate::transfer::pool::{self, Ended};
 use crate::transfer::schedule::Schedule;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::work::{self, Work};
-use crate::verify::{Aspect, Comparison, Outcome, TableResult, source};
+use crate::verify::subjects::Reading;
+use crate::verify::{Aspect, Comparison, Method, Outcome, TableResult, VerifyError, source};
 
 /// How often the snapshot's holder is asked something.
 const PING: Duration = Duration::from_secs(60);
@@ -144,9 +147,10 @@ pub async fn dump(
     let copied =
         copy(&source, &plan, &snapshot, &writer, (settings, events, stop)).await.map_err(unfinished)?;
     confirm(&writer, &plan, &copied).map_err(|error: ArchivingError| unfinished(Box::new(error)))?;
+    let recomputed = hash(&source, &plan, &snapshot, (settings, events, stop)).await.map_err(unfinished)?;
     let (sequences, now) = last_look(&source, &snapshot.catalog).await.map_err(unfinished)?;
     let described = contents::Source::new(&found.search_path, &snapshot.catalog, &found.rights);
-    contents::write(&writer, &described, &entries, &sequences, &RowPlan::of(&plan))
+    contents::write(&writer, &described, &entries, &sequences, &RowPlan::of(&plan), &recomputed)
         .await
         .map_err(|error| unfinished(Box::new(error)))?;
 
@@ -155,6 +159,13 @@ pub async fn dump(
         let table = planned.name.to_string();
         comparison.push(table.clone(), Aspect::Rows, Outcome::Equal);
         comparison.tables.push(TableResult { table, rows: [digest.rows; 2], checksums: None });
+    }
+    for Recomputed { aspect, table, found } in recomputed {
+        let outcome = match found {
+            Hashed::Digest(_) => Outcome::Equal,
+            Hashed::Refusal(reason) => Outcome::not_compared(format!("could not be read: {reason}")),
+        };
+        comparison.push(table.name.to_string(), aspect, outcome);
     }
     let outcome = source::unchanged(&snapshot.state, &now, settings.accept_writes);
     comparison.push("source", Aspect::SourceUnchanged, outcome);
@@ -264,6 +275,34 @@ async fn copy(
         Ok(Ended::Interrupted) => Err(Box::new(LaneError::Interrupted)),
         Err(error) => Err(Box::new(error)),
     }
+}
+
+/// Hashes what a target will compute again, on all lanes.
+async fn hash(
+    source: &Endpoint,
+    plan: &Plan,
+    snapshot: &Snapshot,
+    (settings, events, stop): (&DumpSettings, &Events, &CancellationToken),
+) -> Result<Vec<Recomputed>, Box<dyn Fault>> {
+    let stage = Stage::Verify;
+    events.emit(Event::StageStarted { stage, items: None, bytes: None, rows: None });
+    let begun = Instant::now();
+    let reading = Reading {
+        method: Method::Reread,
+        jobs: plan.jobs,
+        named_rows: 0,
+        stall: settings.stall,
+        events: events.clone(),
+        stop: stop.clone(),
+    };
+    let hashed = recomputed(&encoded(source, plan), snapshot, &reading).await;
+    events.emit(Event::StageFinished { stage, seconds: begun.elapsed().as_secs_f64() });
+    hashed.map_err(|error| -> Box<dyn Fault> {
+        match error {
+            VerifyError::Interrupted => Box::new(LaneError::Interrupted),
+            error => Box::new(error),
+        }
+    })
 }
 
 /// Sequences have no snapshot: they are read last; and whether anything was written meanwhile.

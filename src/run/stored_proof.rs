@@ -10,12 +10,12 @@ use crate::error::Side;
 use crate::journal::RunDirectory;
 use crate::pg::{Access, Session};
 use crate::plan::Plan;
-use crate::transfer::archive::contents::Contents;
+use crate::transfer::archive::contents::{Contents, Recomputed};
 use crate::transfer::lane::Found;
 use crate::verify::large_objects::{self, Place};
 use crate::verify::{
-    self,
-    Aspect, Comparison, Outcome, VerifyError, extensions, sequences, settings, validity, vector_search,
+    self, Aspect, Comparison, VerifyError, extensions, generated, sequences, settings, subjects, validity,
+    vector_search,
 };
 
 impl Context<'_> {
@@ -34,15 +34,9 @@ impl Context<'_> {
             let outcome = judge(table, found, index, comparison);
             comparison.push(table.name.to_string(), Aspect::Rows, outcome);
         }
-        let computed = plan.tables.iter().filter(|table| !table.generated.is_empty());
-        let computed = computed.map(|table| (table, Aspect::GeneratedColumns));
-        let views = plan.materialized_views.iter().map(|view| (view, Aspect::MaterializedView));
-        for (table, aspect) in computed.chain(views) {
-            let reason = "the target has computed it again, and the archive holds nothing to compare it with";
-            comparison.push(table.name.to_string(), aspect, Outcome::not_compared(reason));
-        }
         let endpoint = encoded(&self.target, plan);
         let snapshot = verify::Snapshot::take(&endpoint, &tables_of(&theirs)).await?;
+        self.compare_recomputed(stored, plan, &theirs, snapshot.id(), comparison).await?;
         self.compare_stored_large_objects(stored, &theirs, &snapshot, comparison).await?;
         snapshot.release().await;
         let target = Session::open(&self.target, Access::Read, "pg_catalog").await?;
@@ -64,6 +58,30 @@ impl Context<'_> {
         vector_search::compare(&self.target, &theirs, comparison).await?;
         let found = self.target_schema(checked, directory).await?;
         self.compare_schema(stored.entries.clone(), found, [ours, &theirs], comparison).await
+    }
+
+    /// Compares what the target has computed again, in a snapshot of it.
+    async fn compare_recomputed(
+        &self,
+        stored: &Contents,
+        plan: &Plan,
+        theirs: &Catalog,
+        snapshot: &str,
+        comparison: &mut Comparison,
+    ) -> Result<(), VerifyError> {
+        let views = generated::matched_views(&stored.source.catalog, theirs, comparison);
+        let is_comparable = |found: &&Recomputed| {
+            found.aspect != Aspect::MaterializedView || views.iter().any(|view| view.name == found.table.name)
+        };
+        let computed: Vec<&Recomputed> = stored.recomputed.iter().filter(is_comparable).collect();
+        let tables = computed.iter().map(|found| found.table.clone()).collect();
+        let (endpoint, reading) = (encoded(&self.target, plan), self.reading(plan));
+        let read = subjects::read_one_side(&endpoint, snapshot, tables, &reading).await?;
+        for (Recomputed { aspect, table, found }, read) in computed.into_iter().zip(read) {
+            let outcome = generated::judge(table, reading.method, &[found.clone().into(), read]);
+            comparison.push(table.name.to_string(), *aspect, outcome);
+        }
+        Ok(())
     }
 
     async fn compare_stored_large_objects(

@@ -24,7 +24,7 @@ pub mod subjects;
 pub mod validity;
 pub mod vector_search;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Exit;
 pub use error::VerifyError;
@@ -33,7 +33,7 @@ pub use snapshot::Snapshot;
 pub use standalone::{Options, compare_objects, verify};
 
 /// What is compared of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Aspect {
     /// Number and content of a table's rows.

@@ -1,7 +1,7 @@
 //! Everything that holds rows, compared in two snapshots: tables, generated columns, materialised views.
 //!
 //! A run compares its tables by the digests of the copy and has only the rest read here; by itself, a comparison
-//! reads everything.
+//! reads everything. An archive holds digests of the rest, for the target that it is restored into.
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::Catalog;
 use crate::error::Side;
 use crate::event::Events;
-use crate::plan::TablePlan;
-use crate::verify::read::{self, Method, Request};
+use crate::pg::Endpoint;
+use crate::plan::{TablePlan, make};
+use crate::verify::read::{self, Method, Read, Request};
 use crate::verify::{Aspect, Comparison, Outcome, Snapshot, VerifyError, generated, locate, rows};
 
 /// How rows are read.
@@ -53,6 +54,43 @@ pub fn recomputed(
     columns.chain(views.into_iter().map(of(Aspect::MaterializedView))).collect()
 }
 
+/// What any target will compute again, planned without knowing it: each table's columns in the order of the
+/// tables, then the materialised views that hold rows.
+pub fn archived(source: &Catalog, jobs: u16) -> Vec<Subject> {
+    let columns = generated::columns(&make::archived_tables(source, jobs, None)).into_iter();
+    let views = make::archived_views(source).into_iter();
+    let columns = columns.map(|table| Subject { aspect: Aspect::GeneratedColumns, table });
+    columns.chain(views.map(|table| Subject { aspect: Aspect::MaterializedView, table })).collect()
+}
+
+/// Reads tables on one side only, in a snapshot that the caller holds.
+pub async fn read_one_side(
+    endpoint: &Endpoint,
+    snapshot: &str,
+    tables: Vec<TablePlan>,
+    reading: &Reading,
+) -> Result<Vec<Read>, VerifyError> {
+    // The other side has no part, so nobody asks its snapshot.
+    let held = || Snapshot::held_elsewhere(endpoint, snapshot);
+    let request = request([held(), held()], tables, vec![endpoint.side], reading);
+    let (_, found) = read::read(request).await?;
+    let of_side = |[source, target]: [Read; 2]| if endpoint.side == Side::Source { source } else { target };
+    Ok(found.into_iter().map(of_side).collect())
+}
+
+fn request(snapshots: [Snapshot; 2], tables: Vec<TablePlan>, sides: Vec<Side>, reading: &Reading) -> Request {
+    Request {
+        snapshots,
+        tables,
+        sides,
+        method: reading.method,
+        lanes: usize::from(reading.jobs),
+        events: reading.events.clone(),
+        stall: reading.stall,
+        stop: reading.stop.clone(),
+    }
+}
+
 /// Tables and what the target computed again.
 pub fn all(
     tables: Vec<TablePlan>,
@@ -75,17 +113,8 @@ pub async fn compare(
 ) -> Result<[Snapshot; 2], VerifyError> {
     let (aspects, tables): (Vec<Aspect>, Vec<TablePlan>) =
         subjects.into_iter().map(|subject| (subject.aspect, subject.table)).unzip();
-    let (request, found) = read::read(Request {
-        snapshots,
-        tables,
-        sides: vec![Side::Source, Side::Target],
-        method: reading.method,
-        lanes: usize::from(reading.jobs),
-        events: reading.events.clone(),
-        stall: reading.stall,
-        stop: reading.stop.clone(),
-    })
-    .await?;
+    let sides = vec![Side::Source, Side::Target];
+    let (request, found) = read::read(request(snapshots, tables, sides, reading)).await?;
     for ((table, read), aspect) in request.tables.iter().zip(&found).zip(aspects) {
         let mut outcome = if aspect == Aspect::Rows {
             let (outcome, result) = rows::judge(table, reading.method, read);

@@ -1,8 +1,8 @@
 //! What an archive of a whole database holds besides rows, and how both are found in it.
 //!
-//! Four attachments, all JSON: the source as its catalog describes it, its DDL as `pg_dump` wrote it, where its
-//! sequences stand, and how its rows were read and hashed. Nothing in them was rewritten for a target: that is
-//! decided when the archive is restored.
+//! Five attachments, all JSON: the source as its catalog describes it, its DDL as `pg_dump` wrote it, where its
+//! sequences stand, how its rows were read and hashed, and digests of what a target computes again. Nothing in
+//! them was rewritten for a target: that is decided when the archive is restored.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,13 +19,16 @@ use crate::plan::columns::Treatment;
 use crate::plan::{LargeObjectBatch, Plan, TablePlan};
 use crate::preflight::Rights;
 use crate::schema::Entry;
+use crate::transfer::digest::Digest;
 use crate::transfer::large_object;
 use crate::transfer::relay::Rows;
+use crate::verify::{Aspect, Read};
 
 const SOURCE: &str = "source.json";
 const SCHEMA: &str = "schema.json";
 const SEQUENCES: &str = "sequences.json";
 const PLAN: &str = "plan.json";
+const RECOMPUTED: &str = "recomputed.json";
 
 /// `source.json`: the source as it was read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -113,6 +116,44 @@ fn columns(table: &TablePlan, catalog: &Catalog) -> Vec<Column> {
     table.columns.iter().map(column).collect()
 }
 
+/// Part of `recomputed.json`: stored generated columns with their table's key, or a materialised view, as the
+/// source held them. A target computes them again, so the archive has only their digest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Recomputed {
+    /// Which of both it is.
+    pub aspect: Aspect,
+    /// The table or view, and how the columns were hashed.
+    pub table: TablePlan,
+    /// What was found.
+    #[serde(flatten)]
+    pub found: Hashed,
+}
+
+/// What hashing came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hashed {
+    /// The digest of all rows.
+    Digest(Digest),
+    /// What the source said against reading them.
+    Refusal(String),
+}
+
+impl From<Read> for Hashed {
+    fn from(read: Read) -> Self {
+        read.map_or_else(Hashed::Refusal, Hashed::Digest)
+    }
+}
+
+impl From<Hashed> for Read {
+    fn from(hashed: Hashed) -> Self {
+        match hashed {
+            Hashed::Digest(digest) => Ok(digest),
+            Hashed::Refusal(reason) => Err(reason),
+        }
+    }
+}
+
 /// The header of an archive of a source, as of its catalog's snapshot.
 pub fn header(catalog: &Catalog) -> Header {
     Header {
@@ -140,19 +181,36 @@ pub struct Contents {
     pub sequences: Vec<SequenceValue>,
     /// How its rows were read.
     pub rows: RowPlan,
+    /// What the target will compute again.
+    pub recomputed: Vec<Recomputed>,
 }
 
 impl Contents {
     /// Reads an archive that [`write`] has made.
     pub async fn open(directory: &Path) -> Result<Contents, ArchiveError> {
         let archive = Arc::new(Archive::open(directory)?);
-        Ok(Contents {
+        let contents = Contents {
             source: archive.document(SOURCE).await?,
             entries: archive.document(SCHEMA).await?,
             sequences: archive.document(SEQUENCES).await?,
             rows: row_plan(&archive).await?,
+            recomputed: archive.document(RECOMPUTED).await?,
             archive,
-        })
+        };
+        if contents.has_all_recomputed() {
+            return Ok(contents);
+        }
+        let reason = format!("it does not name what {PLAN} and {SOURCE} say is computed again");
+        Err(ArchiveError::DamagedList { file: RECOMPUTED, reason })
+    }
+
+    /// Whether there is one digest of each: what is missing here would never be compared.
+    fn has_all_recomputed(&self) -> bool {
+        let columns = self.rows.tables.iter().filter(|table| !table.generated.is_empty());
+        let views = self.source.catalog.materialized_views.iter().filter(|view| view.is_populated);
+        let columns = columns.map(|table| (Aspect::GeneratedColumns, &table.name));
+        let expected = columns.chain(views.map(|view| (Aspect::MaterializedView, &view.name)));
+        expected.eq(self.recomputed.iter().map(|found| (found.aspect, &found.table.name)))
     }
 }
 
@@ -185,10 +243,12 @@ pub async fn write(
     entries: &[Entry],
     sequences: &[SequenceValue],
     rows: &RowPlan,
+    recomputed: &[Recomputed],
 ) -> Result<(), ArchiveError> {
     writer.attach_document(SOURCE, source).await?;
     writer.attach_document(SCHEMA, &entries).await?;
     writer.attach_document(SEQUENCES, &sequences).await?;
     writer.attach_document(PLAN, rows).await?;
+    writer.attach_document(RECOMPUTED, &recomputed).await?;
     writer.finish(rows.layout(&source.catalog)).map(drop)
 }
