@@ -49,7 +49,7 @@ fn is_test(word: &str) -> bool {
 }
 
 /// All Rust code under a folder.
-fn rust(folder: &Path) -> String {
+pub(crate) fn rust(folder: &Path) -> String {
     let mut code = String::new();
     for entry in fs::read_dir(folder).expect("a folder of the repository") {
         let path = entry.expect("an entry").path();

@@ -10,5 +10,6 @@ mod replace;
 mod resume;
 mod schema;
 mod servers;
+mod sql;
 mod support;
 mod verify;
