@@ -199,34 +199,59 @@ async fn what_needs_a_superuser_is_known_before() {
     }
 }
 
-async fn applied_by_an_owner(source: u32, target: u32) {
-    let (source, target) = (Server::shared(source), Server::shared(target));
-    let (source_server, target_server) = (keywords(&source), keywords(&target));
-    let tools = newest_tools().await;
-    let scratch = tempfile::tempdir().expect("a directory");
-    let source_keywords = database(&source_server, "pgmove_schema_rights").await;
-    connect(&source_keywords).await.batch_execute(NASTY).await.expect("the fixture loads");
-    let mut dumped = dump(&tools, &source_keywords, None, &scratch.path().join("source.dump")).await;
+/// A fixture's dump, and a database of the ordinary role `new_owner` to apply it to.
+struct Setting {
+    tools: ClientTools,
+    scratch: tempfile::TempDir,
+    /// The servers, to be put away from.
+    servers: [String; 2],
+    dumped: SchemaDump,
+    target_keywords: String,
+    admin: Client,
+    owner: Client,
+}
 
-    let target_keywords = database(&target_server, "pgmove_schema_owned").await;
-    let admin = connect(&target_keywords).await;
-    for statement in [
-        &format!("CREATE ROLE new_owner LOGIN PASSWORD '{PASSWORD}'"),
-        "CREATE ROLE \"Nasty-Reader; --\"",
-        "CREATE ROLE nasty_owner",
-        "ALTER DATABASE pgmove_schema_owned OWNER TO new_owner",
-    ] {
-        let _ = admin.batch_execute(statement).await;
+impl Setting {
+    /// Databases `source` and `target` of servers of these majors. The superuser prepares the target; what is there
+    /// from another test stays.
+    async fn new(majors: (u32, u32), fixture: &str, [source, target]: [&str; 2], prepare: &[&str]) -> Self {
+        let servers = [majors.0, majors.1].map(|major| keywords(&Server::shared(major)));
+        let tools = newest_tools().await;
+        let scratch = tempfile::tempdir().expect("a directory");
+        let source_keywords = database(&servers[0], source).await;
+        connect(&source_keywords).await.batch_execute(fixture).await.expect("the fixture loads");
+        let dumped = dump(&tools, &source_keywords, None, &scratch.path().join("source.dump")).await;
+        let target_keywords = database(&servers[1], target).await;
+        let admin = connect(&target_keywords).await;
+        let create = format!("CREATE ROLE new_owner LOGIN PASSWORD '{PASSWORD}'");
+        let give = format!("ALTER DATABASE {target} OWNER TO new_owner");
+        for statement in [create.as_str(), &give].iter().chain(prepare) {
+            let _ = admin.batch_execute(statement).await;
+        }
+        let owner = connect(&target_keywords.replace("user=postgres", "user=new_owner")).await;
+        Setting { tools, scratch, servers, dumped, target_keywords, admin, owner }
     }
-    let roles = Roles {
+}
+
+/// Everything is given to `new_owner`, who is a member of these roles.
+fn given(existing: &[&str], assignable: &[&str]) -> Roles {
+    let names = |names: &[&str]| names.iter().chain(&["new_owner"]).map(ToString::to_string).collect();
+    Roles {
         owners: Owners::All("new_owner".to_owned()),
-        existing: ["new_owner", "nasty_owner", "Nasty-Reader; --"].map(String::from).into(),
-        assignable: ["new_owner", "nasty_owner", "Nasty-Reader; --"].map(String::from).into(),
+        existing: names(existing),
+        assignable: names(assignable),
         creator: None,
         may_impersonate: false,
-    };
-    rewrite(&mut dumped.entries, &roles);
-    let owner = connect(&target_keywords.replace("user=postgres", "user=new_owner")).await;
+    }
+}
+
+async fn applied_by_an_owner(source: u32, target: u32) {
+    const NAMES: [&str; 2] = ["pgmove_schema_rights", "pgmove_schema_owned"];
+    let prepare = ["CREATE ROLE \"Nasty-Reader; --\"", "CREATE ROLE nasty_owner"];
+    let Setting { servers, mut dumped, admin, owner, .. } =
+        Setting::new((source, target), NASTY, NAMES, &prepare).await;
+    let roles = ["nasty_owner", "Nasty-Reader; --"];
+    rewrite(&mut dumped.entries, &given(&roles, &roles));
     for entry in dumped.entries.iter().filter(|entry| !entry.statements.is_empty()) {
         let one = std::slice::from_ref(entry);
         match superuser_reason(entry) {
@@ -243,8 +268,9 @@ async fn applied_by_an_owner(source: u32, target: u32) {
             }
         }
     }
-    drop_subscriptions(&source_server, "pgmove_schema_rights").await;
-    drop_subscriptions(&target_server, "pgmove_schema_owned").await;
+    for (server, name) in servers.iter().zip(NAMES) {
+        drop_subscriptions(server, name).await;
+    }
 }
 
 /// All rewrites, as a plan would apply them.
@@ -283,35 +309,13 @@ async fn a_legacy_schema_is_rewritten_for_an_ordinary_owner() {
 }
 
 async fn rewritten_legacy_schema(source: u32, target: u32) {
-    let (source, target) = (Server::shared(source), Server::shared(target));
-    let (source_server, target_server) = (keywords(&source), keywords(&target));
-    let tools = newest_tools().await;
-    let scratch = tempfile::tempdir().expect("a directory");
-
-    let source_keywords = database(&source_server, "pgmove_schema_legacy").await;
-    connect(&source_keywords).await.batch_execute(LEGACY).await.expect("the fixture loads");
-    let mut dumped = dump(&tools, &source_keywords, None, &scratch.path().join("source.dump")).await;
+    let prepare = ["CREATE ROLE legacy_reader", "CREATE EXTENSION vector WITH SCHEMA public"];
+    let names = ["pgmove_schema_legacy", "pgmove_schema_new"];
+    let Setting { tools, scratch, mut dumped, target_keywords, owner, .. } =
+        Setting::new((source, target), LEGACY, names, &prepare).await;
     // The stand-in's type is no extension's member, so it is in the dump.
     dumped.entries.retain(|entry| !(entry.class == EntryClass::TYPE && entry.tag == "vector"));
-
-    let target_keywords = database(&target_server, "pgmove_schema_new").await;
-    let admin = connect(&target_keywords).await;
-    for statement in [
-        &format!("CREATE ROLE new_owner LOGIN PASSWORD '{PASSWORD}'"),
-        "CREATE ROLE legacy_reader",
-        "ALTER DATABASE pgmove_schema_new OWNER TO new_owner",
-        "CREATE EXTENSION vector WITH SCHEMA public",
-    ] {
-        let _ = admin.batch_execute(statement).await;
-    }
-    let roles = Roles {
-        owners: Owners::All("new_owner".to_owned()),
-        existing: ["new_owner", "legacy_reader"].map(String::from).into(),
-        assignable: ["new_owner"].map(String::from).into(),
-        creator: None,
-        may_impersonate: false,
-    };
-    let changes = rewrite(&mut dumped.entries, &roles);
+    let changes = rewrite(&mut dumped.entries, &given(&["legacy_reader"], &[]));
     assert!(changes.len() > 20, "{changes:#?}");
     // pgvector's type has a dimension for an index; the stand-in's has none.
     for entry in &mut dumped.entries {
@@ -320,7 +324,6 @@ async fn rewritten_legacy_schema(source: u32, target: u32) {
                 statement.replace("\"public\".\"vector\" NOT NULL", "\"public\".\"vector\"(3) NOT NULL");
         }
     }
-    let owner = connect(&target_keywords.replace("user=postgres", "user=new_owner")).await;
     apply(&owner, &dumped.entries).await;
 
     let mut moved = dump(&tools, &target_keywords, None, &scratch.path().join("target.dump")).await;
