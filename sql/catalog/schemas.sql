@@ -6,7 +6,9 @@ SELECT n.nspname AS name,
        ARRAY(SELECT h.extname
                FROM pg_catalog.pg_extension h
               WHERE h.extnamespace = n.oid
-              ORDER BY h.extname) AS holds_extensions
+              ORDER BY h.extname) AS holds_extensions,
+       pg_catalog.pg_has_role(n.nspowner, 'USAGE') AS is_owned,
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS can_use
   FROM pg_catalog.pg_namespace n
   LEFT JOIN pg_catalog.pg_depend d
          ON d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass

@@ -20,6 +20,17 @@ pub struct Schema {
     pub extension: Option<String>,
     /// Extensions that stand in it, sorted: `vectors` makes its schema without owning it.
     pub holds_extensions: Vec<String>,
+    /// Whether the session's role has the owner's rights.
+    pub is_owned: bool,
+    /// Whether the session's role has USAGE on it.
+    pub can_use: bool,
+}
+
+impl Schema {
+    /// Whether an empty database may have it: nobody's own work, and a move finds it there.
+    pub fn is_given(&self) -> bool {
+        self.name == "public" || self.extension.is_some() || !self.holds_extensions.is_empty()
+    }
 }
 
 /// The large objects of a database, in all.
@@ -89,6 +100,8 @@ impl Schema {
                 owner: record.get("owner")?,
                 extension: record.get("extension")?,
                 holds_extensions: record.get("holds_extensions")?,
+                is_owned: record.get("is_owned")?,
+                can_use: record.get("can_use")?,
             })
         };
         records.iter().map(schema).collect()

@@ -8,7 +8,7 @@ use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::plan::database;
 use crate::plan::vector::{self, Facts};
 use crate::plan::{LockMode, NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
-use crate::schema::rewrite::{self, Owners, PublicSchema, Roles, TypeRename};
+use crate::schema::rewrite::{self, ExistingSchema, Owners, Roles, TypeRename};
 use crate::schema::{Change, Entry, EntryClass, Section, index_statement, superuser_reason};
 
 /// What the steps depend on.
@@ -22,6 +22,8 @@ pub struct Input<'a> {
     pub tables: &'a [TablePlan],
     /// Exact row counts of tables with vector indexes.
     pub vector_rows: &'a HashMap<QualifiedName, u64>,
+    /// Schemas that the target has before anything is made there.
+    pub existing_schemas: &'a [ExistingSchema],
     /// The role that gets everything; `None` keeps owners.
     pub owner: Option<&'a str>,
     /// Which vector indexes are wanted.
@@ -51,6 +53,17 @@ pub struct Ddl {
     pub forbidden: Vec<(String, String)>,
 }
 
+/// The schemas that an empty target has: `public`, and those that extensions stand in.
+pub fn existing_schemas(target: &Catalog) -> Vec<ExistingSchema> {
+    let given = target.schemas.iter().filter(|schema| schema.is_given());
+    let existing = given.map(|schema| ExistingSchema {
+        name: schema.name.clone(),
+        owner: schema.owner.clone(),
+        is_owned: schema.is_owned,
+    });
+    existing.collect()
+}
+
 /// Rewrites the entries as the plan asks, and tells what was changed. Comparing two schemas goes by the same
 /// function, so what a run changes is what a comparison expects.
 pub fn rewritten(entry: &Entry, input: &Input<'_>) -> (Entry, Vec<Change>, Option<VectorIndexPlan>) {
@@ -68,14 +81,7 @@ pub fn rewritten(entry: &Entry, input: &Input<'_>) -> (Entry, Vec<Change>, Optio
             changes.extend(rewrite::types(&mut entry, &[rename("vector")]));
         }
     }
-    let owns_public =
-        input.target.session.can_create_in_public == Some(true) && input.target.server.major() >= 15;
-    let public = if owns_public || input.target.session.is_superuser {
-        PublicSchema::Owned
-    } else {
-        PublicSchema::Foreign
-    };
-    changes.extend(rewrite::public_schema(&mut entry, public));
+    changes.extend(rewrite::existing_schema(&mut entry, input.existing_schemas));
     let roles = roles(input);
     changes.extend(rewrite::owners(&mut entry, &roles));
     changes.extend(rewrite::rights(&mut entry, &roles));

@@ -118,6 +118,7 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
         sequences: source.sequences.iter().map(|sequence| sequence.name.clone()).collect(),
         large_objects: batches(request.large_objects),
         roles: ddl::roles(input),
+        existing_schemas: input.existing_schemas.to_vec(),
         steps,
         rewrites: changes,
         not_carried,

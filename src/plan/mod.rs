@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::UserObjects;
 use crate::pg::{Oid, QualifiedName};
 use crate::schema::Change;
-use crate::schema::rewrite::Roles;
+use crate::schema::rewrite::{ExistingSchema, Roles};
 pub use tables::{Chunk, TablePlan};
 
 /// The whole move. It is written to the run directory before the first write to the target, and `--resume`
@@ -44,6 +44,8 @@ pub struct Plan {
     pub large_objects: Vec<LargeObjectBatch>,
     /// The target's roles, for owners and grants of large objects.
     pub roles: Roles,
+    /// Schemas that the target had before anything was made there.
+    pub existing_schemas: Vec<ExistingSchema>,
     /// DDL in pg_dump's order.
     pub steps: Vec<Step>,
     /// What is changed in the DDL, before and after.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{DefaultPrivileges, Finding, Input, UnreadableRelation, blocking, counted, few, warning};
-use crate::catalog::RowSecurity;
-use crate::pg::{display_identifier, quote_identifier};
+use crate::catalog::{RowSecurity, Schema};
+use crate::pg::{display_identifier, quote_identifier, quote_literal};
+use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
     [
@@ -13,6 +14,7 @@ pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
         large_objects(input),
         target_database(input),
         target_public(input),
+        target_schemas(input),
         requested_owner(input),
         kept_owners(input),
         default_privileges(input),
@@ -149,6 +151,40 @@ fn target_public(input: &Input<'_>) -> Vec<Finding> {
             "on the target: CREATE SCHEMA public;",
         )],
     }
+}
+
+/// What stands in a schema cannot be named without USAGE on it.
+fn target_schemas(input: &Input<'_>) -> Vec<Finding> {
+    let source = input.source;
+    let holds_needed = |schema: &Schema| {
+        let has = |name: &str| schema.holds_extensions.iter().any(|held| held == name);
+        source.extensions.iter().any(|extension| {
+            has(&extension.name) || extension.name == LEGACY_VECTOR_EXTENSION && has("vector")
+        })
+    };
+    let is_named = |schema: &Schema| source.schemas.iter().any(|other| other.name == schema.name);
+    let is_wanted =
+        |schema: &&Schema| schema.is_given() && !schema.can_use && (is_named(schema) || holds_needed(schema));
+    let role = &input.target.session.role;
+    let finding = |schema: &Schema| {
+        let name = display_identifier(&schema.name);
+        blocking(
+            "target-schema-usage",
+            format!("the target's role {} may not use schema {name}", display_identifier(role)),
+            format!(
+                "it holds {}; has_schema_privilege({}, 'USAGE') is false",
+                few(&schema.holds_extensions),
+                quote_literal(&name)
+            ),
+            format!(
+                "on the target, as {} or a superuser: GRANT USAGE ON SCHEMA {} TO {};",
+                display_identifier(&schema.owner),
+                quote_identifier(&schema.name),
+                quote_identifier(role)
+            ),
+        )
+    };
+    input.target.schemas.iter().filter(is_wanted).map(finding).collect()
 }
 
 fn requested_owner(input: &Input<'_>) -> Vec<Finding> {

@@ -219,7 +219,7 @@ fn name(rule: Rewrite) -> &'static str {
         Rewrite::Grantor => "grantor",
         Rewrite::Extension => "extension",
         Rewrite::LegacySchema => "legacy schema",
-        Rewrite::PublicSchema => "schema public",
+        Rewrite::ExistingSchema => "existing schema",
         Rewrite::Type => "type",
         Rewrite::VectorIndex => "vector index",
     }

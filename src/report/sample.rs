@@ -255,6 +255,7 @@ pub(super) fn plan() -> Plan {
         jobs: 4,
         index_memory: 1 << 30,
         replaced: None,
+        existing_schemas: vec![],
         roles: Roles {
             owners: Owners::Keep,
             existing: BTreeSet::new(),

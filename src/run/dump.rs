@@ -207,6 +207,7 @@ fn plan(settings: &DumpSettings, found: &Read, snapshot: &Snapshot) -> Plan {
             creator: None,
             may_impersonate: false,
         },
+        existing_schemas: vec![],
         steps: vec![],
         rewrites: vec![],
         not_carried: vec![],

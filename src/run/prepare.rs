@@ -53,7 +53,9 @@ impl Context<'_> {
             }
         };
         let setting_contexts = self.setting_contexts(source).await?;
+        let existing_schemas = ddl::existing_schemas(target);
         let input = ddl::Input {
+            existing_schemas: &existing_schemas,
             source,
             target,
             tables: &tables,

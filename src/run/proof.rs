@@ -79,7 +79,7 @@ impl Context<'_> {
             self.target_schema(moved.checked, moved.directory)
         )?;
         let catalogs = [&moved.snapshot.catalog, &theirs];
-        self.compare_schema(moved.schema.to_owned(), found, catalogs, comparison).await
+        self.compare_schema(moved.plan, moved.schema.to_owned(), found, catalogs, comparison).await
     }
 
     /// Everything but the schema.
@@ -130,13 +130,15 @@ impl Context<'_> {
     /// The source's DDL, as it was planned from, with the target's.
     pub(super) async fn compare_schema(
         &self,
+        plan: &Plan,
         source: Vec<Entry>,
         found: Schema,
         catalogs: [&Catalog; 2],
         comparison: &mut Comparison,
     ) -> Result<(), VerifyError> {
-        let choices = &self.settings.choices;
-        verify::schema::compare([Ok(source), found], catalogs, choices, &self.target, comparison).await
+        let (existing, choices) = (&plan.existing_schemas, &self.settings.choices);
+        let schemas = [Ok(source), found];
+        verify::schema::compare(schemas, catalogs, existing, choices, &self.target, comparison).await
     }
 
     async fn compare_large_objects(

@@ -57,7 +57,7 @@ impl Context<'_> {
         target.close().await;
         vector_search::compare(&self.target, &theirs, comparison).await?;
         let found = self.target_schema(checked, directory).await?;
-        self.compare_schema(stored.entries.clone(), found, [ours, &theirs], comparison).await
+        self.compare_schema(plan, stored.entries.clone(), found, [ours, &theirs], comparison).await
     }
 
     /// Compares what the target has computed again, in a snapshot of it.

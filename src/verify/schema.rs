@@ -13,13 +13,14 @@ use std::path::Path;
 
 use crate::catalog::Catalog;
 use crate::pg::server_error::describe_chain;
-use crate::pg::{Endpoint, SessionError};
+use crate::pg::{Endpoint, SessionError, display_identifier};
 use crate::plan::VectorIndexChoice;
 use crate::plan::ddl::{self, Input};
 use crate::plan::vector::is_vector_method;
+use crate::schema::rewrite::ExistingSchema;
 use crate::schema::{
     Change, ChildEndpoint, ChildLimits, ClientTools, DumpRequest, Entry, EntryClass, EntryKey,
-    IndexStatement, Tolerance, compare as compare_entries, dump_schema, index_statement,
+    IndexStatement, Rewrite, Tolerance, compare as compare_entries, dump_schema, index_statement,
 };
 use crate::settings::Choices;
 use crate::verify::redefine::{self, Redefined};
@@ -58,10 +59,11 @@ pub async fn read(
     }
 }
 
-/// Compares the DDL of both sides. `target` is asked what it makes of definitions that two majors write differently.
+/// Compares the DDL of both sides. `existing_schemas` are those that the target had before the move; `target` is asked what it makes of definitions that two majors write differently.
 pub async fn compare(
     schemas: [Schema; 2],
     [ours, theirs]: [&Catalog; 2],
+    existing_schemas: &[ExistingSchema],
     choices: &Choices,
     target: &Endpoint,
     comparison: &mut Comparison,
@@ -81,6 +83,7 @@ pub async fn compare(
         .filter_map(|table| Some((table.name.clone(), *counts.get(&table.name.to_string())?)))
         .collect();
     let input = Input {
+        existing_schemas,
         source: ours,
         target: theirs,
         vector_rows: &vector_rows,
@@ -104,7 +107,7 @@ async fn check(
     comparison: &mut Comparison,
 ) -> Result<(), VerifyError> {
     let (expected, changes) = expected(source, input);
-    let found = normal_target(found, input);
+    let (found, left_out) = normal_target(found, input);
     let result = compare_entries(&expected, &found, &TOLERANCES);
     let mut outcomes: BTreeMap<EntryKey, Outcome> = BTreeMap::new();
     for entry in &expected {
@@ -133,14 +136,22 @@ async fn check(
         outcomes.insert(missing.clone(), outcome);
     }
     for further in &result.only_in_target {
-        outcomes.insert(further.clone(), Outcome::different("only on the target"));
+        let outcome = match existing_schema(further, input) {
+            Some(schema) => Outcome::as_planned(kept(schema)),
+            None => Outcome::different("only on the target"),
+        };
+        outcomes.insert(further.clone(), outcome);
+    }
+    for (key, reason) in left_out {
+        outcomes.entry(key).or_insert_with(|| Outcome::as_planned(format!("only on the target: {reason}")));
     }
     let has_other_major = input.source.server.major() != input.target.server.major();
     for difference in &result.different {
         let entry = expected.iter().find(|entry| key(entry) == difference.key);
         let other = found.iter().find(|entry| key(entry) == difference.key);
         let (Some(entry), Some(other)) = (entry, other) else { continue };
-        let outcome = match vector_indexes(entry, other) {
+        let existing = existing_schema(&difference.key, input).filter(|_| holds(other, entry)).map(kept);
+        let outcome = match existing.or_else(|| vector_indexes(entry, other)) {
             Some(detail) => Outcome::as_planned(detail),
             None if has_other_major => asked(target, entry, other).await?,
             None => Outcome::different(shown(entry, other)),
@@ -165,14 +176,40 @@ fn expected(source: &[Entry], input: &Input<'_>) -> (Vec<Entry>, BTreeMap<u32, V
     (entries, changes)
 }
 
-/// The target's own entries, less what is left out on the source too.
-fn normal_target(found: &[Entry], input: &Input<'_>) -> Vec<Entry> {
+/// The target's own entries, less what is left out on the source too; with the reason, what is left out of a
+/// schema that the target had before.
+fn normal_target(found: &[Entry], input: &Input<'_>) -> (Vec<Entry>, BTreeMap<EntryKey, String>) {
     let own = Input { source: input.target, owner: None, vector_index: VectorIndexChoice::Keep, ..*input };
-    found
-        .iter()
-        .filter(|entry| !is_compared_apart(entry))
-        .map(|entry| ddl::rewritten(entry, &own).0)
-        .collect()
+    let (mut entries, mut left_out) = (Vec::new(), BTreeMap::new());
+    for entry in found.iter().filter(|entry| !is_compared_apart(entry)) {
+        let (normal, changes, _) = ddl::rewritten(entry, &own);
+        let of_schema = changes.iter().filter(|change| change.rewrite == Rewrite::ExistingSchema);
+        left_out.extend(of_schema.map(|change| (key(entry), reason(change))));
+        entries.push(normal);
+    }
+    (entries, left_out)
+}
+
+/// The schema that the target had for its extensions, where the entry describes it. Schema `public` is the user's as
+/// well: its comment and rights are compared in full.
+fn existing_schema<'a>(key: &EntryKey, input: &Input<'a>) -> Option<&'a ExistingSchema> {
+    let described = key.tag.strip_prefix("SCHEMA ").filter(|_| key.schema.is_none())?;
+    let mut existing = input.existing_schemas.iter().filter(|schema| schema.name != "public");
+    existing.find(|schema| schema.name == described)
+}
+
+fn kept(schema: &ExistingSchema) -> String {
+    format!("schema {} is on the target and keeps what it had there", display_identifier(&schema.name))
+}
+
+/// Whether an entry has every statement of another.
+fn holds(entry: &Entry, other: &Entry) -> bool {
+    let single = |entry: &Entry| -> Vec<[Entry; 1]> {
+        let one = |statement: &String| [Entry { statements: vec![statement.clone()], ..entry.clone() }];
+        entry.statements.iter().map(one).collect()
+    };
+    let has = single(entry);
+    single(other).iter().all(|wanted| has.iter().any(|one| compare_entries(wanted, one, &TOLERANCES).is_equal()))
 }
 
 /// Extensions are compared by themselves; schema `pgmove` is not the user's.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::catalog::{Catalog, SourceState, TableKind};
 use crate::event::{Event, Stage};
 use crate::pg::{Access, Endpoint, QualifiedName, Session};
-use crate::plan::make;
+use crate::plan::{ddl, make};
 use crate::schema::{ChildLimits, ClientSearch, ClientTools};
 use crate::settings::Choices;
 use crate::verify::settings::Expected;
@@ -160,5 +160,7 @@ async fn compare_schemas(
             }
         }
     };
-    schema::compare(schemas, catalogs, &options.choices, endpoints[1], comparison).await
+    // Nobody knows which schemas the target had before: those that extensions stand in are taken for them.
+    let existing = ddl::existing_schemas(catalogs[1]);
+    schema::compare(schemas, catalogs, &existing, &options.choices, endpoints[1], comparison).await
 }

@@ -8,6 +8,7 @@ mod faults;
 mod moves;
 mod replace;
 mod resume;
+mod rights;
 mod schema;
 mod servers;
 mod sql;

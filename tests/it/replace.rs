@@ -133,8 +133,7 @@ fn a_schema_that_an_extension_stands_in_stays_without_the_users_objects() {
          CREATE FUNCTION extensions.like_it(text) RETURNS real LANGUAGE sql AS 'SELECT extensions.similarity($1, $1)'",
     );
     let before = target.psql(EXTENSIONS);
-    // The verdict is about the schema, which the source does not have.
-    let _ = replacing(&source, &target).run(&[]);
+    replacing(&source, &target).run(&[]).assert(0, &["schema extensions is on the target"]);
     assert_eq!(target.psql(EXTENSIONS), before);
     assert_eq!(target.psql("SELECT to_regclass('extensions.beside'), to_regproc('extensions.like_it')"), "|");
     assert_eq!(target.psql("SELECT count(*) FROM asset"), "5000");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use pgmove::error::{Fault as _, Side};
 use pgmove::pg::QualifiedName;
 use pgmove::schema::rewrite::{
-    Owners, PublicSchema, Roles, TypeRename, VectorIndex, extension, legacy_schema, owners, public_schema,
-    rights, types, vector_index,
+    ExistingSchema, Owners, Roles, TypeRename, VectorIndex, existing_schema, extension, legacy_schema,
+    owners, rights, types, vector_index,
 };
 use pgmove::schema::{
     Change, ChildEndpoint, ChildLimits, ClientSearch, ClientTools, Difference, DumpError, DumpRequest, Entry,
@@ -273,6 +273,11 @@ async fn applied_by_an_owner(source: u32, target: u32) {
     }
 }
 
+/// Schema `public` as it is on a server since 15.
+fn public() -> ExistingSchema {
+    ExistingSchema { name: "public".to_owned(), owner: "pg_database_owner".to_owned(), is_owned: true }
+}
+
 /// All rewrites, as a plan would apply them.
 fn rewrite(entries: &mut [Entry], roles: &Roles) -> Vec<Change> {
     let renames = [TypeRename {
@@ -289,7 +294,7 @@ fn rewrite(entries: &mut [Entry], roles: &Roles) -> Vec<Change> {
     for entry in entries {
         changes.extend(legacy_schema(entry, "vectors"));
         changes.extend(extension(entry));
-        changes.extend(public_schema(entry, PublicSchema::Owned));
+        changes.extend(existing_schema(entry, &[public()]));
         changes.extend(owners(entry, roles));
         changes.extend(rights(entry, roles));
         changes.extend(types(entry, &renames));
@@ -330,7 +335,7 @@ async fn rewritten_legacy_schema(source: u32, target: u32) {
     // The target's dump has extensions and schema public too; everything else must come out as it was planned.
     for entry in &mut moved.entries {
         extension(entry);
-        public_schema(entry, PublicSchema::Owned);
+        existing_schema(entry, &[public()]);
     }
     let tolerances = [Tolerance::InheritedColumnOrder, Tolerance::NotNullName, Tolerance::MaintainRight];
     let result = compare(&dumped.entries, &moved.entries, &tolerances);

@@ -295,6 +295,8 @@ fn catalog(version_num: i32, version: &str, system_identifier: &str) -> Catalog 
             owner: "pg_database_owner".to_owned(),
             extension: None,
             holds_extensions: vec![],
+            is_owned: true,
+            can_use: true,
         }],
         types: [].into(),
         tables: vec![],

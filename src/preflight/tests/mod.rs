@@ -8,8 +8,8 @@ use case::{Case, client, column, extension, index_of, role, session, table, tool
 
 use super::*;
 use crate::catalog::{
-    Constraint, ConstraintKind, DatabaseSetting, Persistence, RowSecurity, Table, TableKind, UserObject,
-    UserObjects,
+    Constraint, ConstraintKind, DatabaseSetting, Persistence, RowSecurity, Schema, Table, TableKind,
+    UserObject, UserObjects,
 };
 use crate::pg::{Oid, QualifiedName};
 
@@ -106,6 +106,16 @@ const CASES: &[(&[&str], Change)] = &[
     }),
     (&["!target-public"], |case| case.target.session.can_create_in_public = Some(false)),
     (&["!target-without-public"], |case| case.target.session.can_create_in_public = None),
+    (&["!target-schema-usage"], |case| {
+        case.install_both("pg_trgm", "1.6");
+        for catalog in [&mut case.source, &mut case.target] {
+            catalog.extensions.last_mut().expect("it was installed").schema = "extensions".into();
+        }
+        let holds_extensions = vec!["pg_trgm".into()];
+        let public = case.target.schemas[0].clone();
+        let schema = Schema { name: "extensions".into(), holds_extensions, can_use: false, ..public };
+        case.target.schemas.push(schema);
+    }),
     (&["!owner-missing"], |case| case.owner = Some("immich")),
     (&["!owner-not-member"], |case| case.owner = Some("postgres")),
     (&["!owner-not-member"], |case| {

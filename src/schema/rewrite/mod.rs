@@ -13,7 +13,7 @@ mod objects;
 mod roles;
 mod vector;
 
-pub use objects::{PublicSchema, extension, legacy_schema, public_schema};
+pub use objects::{ExistingSchema, existing_schema, extension, legacy_schema};
 pub use roles::{Owners, Roles, owners, rights};
 pub use vector::{TypeRename, VectorIndex, types, vector_index};
 
@@ -31,8 +31,8 @@ pub enum Rewrite {
     Extension,
     /// The schema that a legacy extension left outside itself.
     LegacySchema,
-    /// Schema `public` is on the target already.
-    PublicSchema,
+    /// A schema is on the target already: `public`, or one that extensions stand in.
+    ExistingSchema,
     /// A type of a legacy extension becomes another extension's.
     Type,
     /// A vector index gets another access method.

@@ -3,6 +3,7 @@
 use super::super::entry::{Entry, EntryClass};
 use super::super::lexer::Token;
 use super::{Change, Edit, Rewrite, edit};
+use crate::pg::display_identifier;
 
 /// `CREATE EXTENSION` and `COMMENT ON EXTENSION` are dropped: pgmove creates extensions itself, in the order of
 /// what they require, and their comments belong to their owner.
@@ -30,30 +31,31 @@ pub fn legacy_schema(entry: &mut Entry, schema: &str) -> Vec<Change> {
     })
 }
 
-/// What the applying session may do with the target's schema `public`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PublicSchema {
-    /// It owns it, as the owner of a database does from 15 on: comment and rights are carried.
-    Owned,
-    /// It does not own it: the schema stays as it is.
-    Foreign,
+/// A schema that the target has before anything is made there: `public`, or one that extensions stand in.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ExistingSchema {
+    /// Its name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// Whether the applying session has the owner's rights: then comment and rights are carried.
+    pub is_owned: bool,
 }
 
-/// `CREATE SCHEMA public` and its owner are dropped: it is on the target, and belongs to the database's owner.
-/// Its comment and rights are carried if the session may.
-pub fn public_schema(entry: &mut Entry, public: PublicSchema) -> Vec<Change> {
-    edit(entry, Rewrite::PublicSchema, |_, tokens| {
-        if schema_of(tokens).as_deref() != Some("public") {
-            return Edit::Keep;
-        }
+/// `CREATE SCHEMA` and its owner are dropped for a schema that the target has: it stays whose it is. Its comment
+/// and rights are carried if the session may give them.
+pub fn existing_schema(entry: &mut Entry, schemas: &[ExistingSchema]) -> Vec<Change> {
+    edit(entry, Rewrite::ExistingSchema, |_, tokens| {
+        let Some(name) = schema_of(tokens) else { return Edit::Keep };
+        let Some(schema) = schemas.iter().find(|schema| schema.name == name) else { return Edit::Keep };
+        let (name, owner) = (display_identifier(&name), display_identifier(&schema.owner));
         let is_definition = tokens[0].is_word("CREATE") || tokens[0].is_word("ALTER");
         if is_definition {
-            Edit::Drop("schema public is on the target and keeps its owner".to_owned())
-        } else if public == PublicSchema::Foreign {
-            Edit::Drop("schema public on the target belongs to another role".to_owned())
-        } else {
+            Edit::Drop(format!("schema {name} is on the target and keeps its owner {owner}"))
+        } else if schema.is_owned {
             Edit::Keep
+        } else {
+            Edit::Drop(format!("schema {name} on the target belongs to {owner}, who gives rights on it"))
         }
     })
 }

@@ -141,16 +141,24 @@ fn extensions_and_the_legacy_schema_are_dropped() {
 }
 
 #[test]
-fn schema_public_stays_and_its_rights_are_carried_where_allowed() {
-    let statements = ["CREATE SCHEMA public", "ALTER SCHEMA public OWNER TO postgres"];
-    let mut definition = entry(EntryClass::SCHEMA, "public", &statements);
-    assert_eq!(public_schema(&mut definition, PublicSchema::Owned).len(), 2);
-    let grant = ["REVOKE USAGE ON SCHEMA public FROM PUBLIC"];
-    let mut acl = entry(EntryClass::ACL, "SCHEMA public", &grant);
-    assert_eq!(public_schema(&mut acl, PublicSchema::Owned), []);
-    assert_eq!(public_schema(&mut acl, PublicSchema::Foreign).len(), 1);
-    let mut other = entry(EntryClass::SCHEMA, "app", &["CREATE SCHEMA app"]);
-    assert_eq!(public_schema(&mut other, PublicSchema::Foreign), []);
+fn a_schema_that_the_target_has_stays_and_its_rights_are_carried_where_allowed() {
+    let has = |name: &str, is_owned| {
+        [ExistingSchema { name: name.to_owned(), owner: "admin".to_owned(), is_owned }]
+    };
+    for name in ["public", "extensions"] {
+        let statements = [format!("CREATE SCHEMA {name}"), format!("ALTER SCHEMA {name} OWNER TO postgres")];
+        let statements = statements.each_ref().map(String::as_str);
+        let mut definition = entry(EntryClass::SCHEMA, name, &statements);
+        let changes = existing_schema(&mut definition, &has(name, true));
+        assert_eq!(changes.len(), 2);
+        assert_eq!(changes[0].reason, format!("schema {name} is on the target and keeps its owner admin"));
+        let grant = format!("REVOKE USAGE ON SCHEMA {name} FROM PUBLIC");
+        let mut acl = entry(EntryClass::ACL, &format!("SCHEMA {name}"), &[&grant]);
+        assert_eq!(existing_schema(&mut acl, &has(name, true)), []);
+        assert_eq!(existing_schema(&mut acl, &has(name, false)).len(), 1);
+        let mut other = entry(EntryClass::SCHEMA, "app", &["CREATE SCHEMA app"]);
+        assert_eq!(existing_schema(&mut other, &has(name, false)), []);
+    }
 }
 
 fn renames() -> [TypeRename; 2] {
