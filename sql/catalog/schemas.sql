@@ -8,7 +8,13 @@ SELECT n.nspname AS name,
               WHERE h.extnamespace = n.oid
               ORDER BY h.extname) AS holds_extensions,
        pg_catalog.pg_has_role(n.nspowner, 'USAGE') AS is_owned,
-       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS can_use
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS can_use,
+       ARRAY(SELECT r.rolname
+               FROM pg_catalog.pg_roles r
+              WHERE (n.nspname = 'public' OR d.objid IS NOT NULL
+                     OR EXISTS (SELECT FROM pg_catalog.pg_extension h WHERE h.extnamespace = n.oid))
+                AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE')
+              ORDER BY r.rolname) AS creators
   FROM pg_catalog.pg_namespace n
   LEFT JOIN pg_catalog.pg_depend d
          ON d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass

@@ -24,6 +24,8 @@ pub struct Schema {
     pub is_owned: bool,
     /// Whether the session's role has USAGE on it.
     pub can_use: bool,
+    /// Roles that may create in it; told only of `public` and of schemas that belong to an extension or hold one.
+    pub creators: Vec<String>,
 }
 
 impl Schema {
@@ -102,6 +104,7 @@ impl Schema {
                 holds_extensions: record.get("holds_extensions")?,
                 is_owned: record.get("is_owned")?,
                 can_use: record.get("can_use")?,
+                creators: record.get("creators")?,
             })
         };
         records.iter().map(schema).collect()

@@ -145,6 +145,10 @@ pub struct SessionRights {
 
 /// A role of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent right that the server answers for"
+)]
 pub struct Role {
     /// Its name.
     pub name: String,
@@ -152,8 +156,11 @@ pub struct Role {
     pub is_superuser: bool,
     /// Whether it may log in.
     pub can_login: bool,
-    /// Whether the session's role may `SET ROLE` to it, and so give it objects.
+    /// Whether the session's role may `SET ROLE` to it, and so give it objects, and has its rights, and so may go on
+    /// working with them.
     pub is_member: bool,
+    /// Whether it may create in the database.
+    pub can_create: bool,
 }
 
 /// Another session that is connected to the same database.
@@ -270,6 +277,7 @@ impl Role {
                 is_superuser: record.get("is_superuser")?,
                 can_login: record.get("can_login")?,
                 is_member: record.get("is_member")?,
+                can_create: record.get("can_create")?,
             })
         };
         records.iter().map(role).collect()

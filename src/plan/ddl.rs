@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::catalog::{Catalog, ConstraintKind};
 use crate::pg::{QualifiedName, display_identifier, quote_identifier};
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
+use crate::plan::create_privilege::{self, Ungranted};
 use crate::plan::database;
 use crate::plan::vector::{self, Facts};
 use crate::plan::{LockMode, NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
@@ -51,6 +52,8 @@ pub struct Ddl {
     pub unconvertible: Vec<String>,
     /// Entries that need a superuser where there is none, with the reason.
     pub forbidden: Vec<(String, String)>,
+    /// Rights to create that a role needs and nobody can give it.
+    pub ungranted: Vec<Ungranted>,
 }
 
 /// The schemas that an empty target has: `public`, and those that extensions stand in.
@@ -149,6 +152,8 @@ pub fn roles(input: &Input<'_>) -> Roles {
 pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
     let mut ddl = Ddl::default();
     let mut creates_vchord = false;
+    let mut kept = Vec::new();
+    let (mut after_schemas, mut before_rights) = (0, None);
     for original in entries {
         if original.class.may_hold_secrets() && original.class.name() != "SERVER" {
             ddl.not_carried.push(NotCarried {
@@ -176,8 +181,25 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
         if let Some(reason) = superuser_reason(&entry).filter(|_| !is_superuser) {
             ddl.forbidden.push((entry.object(), reason));
         }
+        if entry.class == EntryClass::ACL {
+            before_rights.get_or_insert(ddl.steps.len());
+        }
         ddl.steps.push(step(&entry, index, input));
+        if entry.class == EntryClass::SCHEMA {
+            after_schemas = ddl.steps.len();
+        }
+        kept.push(entry);
     }
+    let vchord_id = next_id(entries);
+    let loans = create_privilege::lend(&kept, input, vchord_id + 1);
+    let ids = loans.before.iter().chain(&loans.after).map(|step| step.id + 1);
+    let database_id = ids.max().unwrap_or(vchord_id + 1);
+    // The later place first, so that the earlier one stays where it is.
+    let before_rights = before_rights.unwrap_or(ddl.steps.len());
+    ddl.steps.splice(before_rights..before_rights, loans.after);
+    ddl.steps.splice(after_schemas..after_schemas, loans.before);
+    ddl.changes.extend(loans.changes);
+    ddl.ungranted = loans.ungranted;
     if creates_vchord
         && extension(input.target, "vchord").is_none()
         && extension(input.source, "vchord").is_none()
@@ -185,11 +207,10 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
         let vchord = create_extension(0, "vchord", "public", input);
         let after =
             ddl.steps.iter().rposition(|step| step.object.starts_with("EXTENSION ")).map_or(0, |at| at + 1);
-        ddl.steps.insert(after, Step { id: next_id(entries), ..vchord });
+        ddl.steps.insert(after, Step { id: vchord_id, ..vchord });
     }
-    let first_id = next_id(entries) + 1;
     let (steps, left) =
-        database::steps(input.source, input.target, input.setting_contexts, input.has_admin, first_id);
+        database::steps(input.source, input.target, input.setting_contexts, input.has_admin, database_id);
     ddl.steps.extend(steps);
     ddl.not_carried.extend(left);
     ddl
@@ -259,7 +280,7 @@ fn step(entry: &Entry, index: Option<VectorIndexPlan>, input: &Input<'_>) -> Ste
 }
 
 /// What only a superuser may do, and the default privileges of other roles, go over the admin's connection.
-fn needs_admin(entry: &Entry, input: &Input<'_>) -> bool {
+pub(super) fn needs_admin(entry: &Entry, input: &Input<'_>) -> bool {
     let is_others_default = entry.class == EntryClass::DEFAULT_ACL
         && entry.owner.as_deref() != Some(input.target.session.role.as_str());
     input.has_admin

@@ -2,6 +2,7 @@
 
 use crate::catalog::{Catalog, TableKind};
 use crate::pg::{Oid, QualifiedName};
+use crate::plan::create_privilege::Ungranted;
 use crate::plan::ddl::{self, Ddl};
 use crate::plan::tables::{self, Cutting};
 use crate::plan::{Chunk, LargeObjectBatch, NotCarried, Plan, TablePlan};
@@ -29,6 +30,8 @@ pub struct Obstacles {
     pub unconvertible: Vec<String>,
     /// Those that need a superuser where there is none, with the reason.
     pub forbidden: Vec<(String, String)>,
+    /// Rights to create that a role needs and nobody can give it.
+    pub ungranted: Vec<Ungranted>,
 }
 
 /// How many large objects are copied in one transaction.
@@ -91,7 +94,8 @@ fn same_version<'a>(source: &'a Catalog, target: &'a Catalog) -> impl Fn(&str) -
 /// Everything that will be done. `tables` are those of [`tables`], which the entries' steps point to.
 pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) -> (Plan, Obstacles) {
     let (source, target) = (input.source, input.target);
-    let Ddl { steps, changes, mut not_carried, unconvertible, forbidden } = ddl::steps(entries, input);
+    let Ddl { steps, changes, mut not_carried, unconvertible, forbidden, ungranted } =
+        ddl::steps(entries, input);
     let foreign = source.tables.iter().filter(|table| table.kind == TableKind::Foreign);
     not_carried.extend(foreign.map(|table| NotCarried {
         object: format!("rows of foreign table {}", table.name),
@@ -123,7 +127,7 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
         rewrites: changes,
         not_carried,
     };
-    (plan, Obstacles { unconvertible, forbidden })
+    (plan, Obstacles { unconvertible, forbidden, ungranted })
 }
 
 fn names(source: &Catalog, kind: TableKind) -> Vec<QualifiedName> {

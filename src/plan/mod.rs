@@ -1,6 +1,7 @@
 //! Everything that will be done, decided before anything is written. Pure: no I/O, no clock.
 
 pub mod columns;
+pub mod create_privilege;
 pub mod database;
 pub mod ddl;
 pub mod make;

@@ -205,7 +205,7 @@ fn requested_owner(input: &Input<'_>) -> Vec<Finding> {
         Some(role) if !is_assignable(input, owner) => vec![blocking(
             "owner-not-member",
             format!("the target's role {} may not give objects to {name}", display_identifier(&session.role)),
-            format!("it is no member of {name}"),
+            format!("it is no member of {name} that inherits its rights"),
             if role.is_superuser {
                 // Membership in a superuser's role is as good as being one.
                 format!("name an ordinary role, for example --owner {}", session.role)
@@ -257,10 +257,12 @@ fn is_assignable(input: &Input<'_>, name: &str) -> bool {
     name == session.role || input.target.roles.iter().any(|role| role.name == name && is_member(role))
 }
 
-/// The statement that lets the target's role give objects to these roles.
+/// The statement that lets the target's role give objects to these roles, and go on working with them.
 fn membership(input: &Input<'_>, roles: &[&str]) -> String {
     let roles: Vec<String> = roles.iter().map(|role| quote_identifier(role)).collect();
-    format!("GRANT {} TO {};", roles.join(", "), quote_identifier(&input.target.session.role))
+    // From 16 each membership has both options of its own, and a further GRANT leaves them unless it names them.
+    let options = if input.target.server.major() >= 16 { " WITH INHERIT TRUE, SET TRUE" } else { "" };
+    format!("GRANT {} TO {}{options};", roles.join(", "), quote_identifier(&input.target.session.role))
 }
 
 fn kept_owners(input: &Input<'_>) -> Vec<Finding> {
@@ -276,7 +278,7 @@ fn kept_owners(input: &Input<'_>) -> Vec<Finding> {
                 format!("CREATE ROLE {}; {}", quote_identifier(owner), membership(input, &[owner])),
             ),
             Some(role) if role.is_superuser => ("a superuser on the target", String::new()),
-            Some(_) => ("not a member of it", membership(input, &[owner])),
+            Some(_) => ("not a member of it that inherits its rights", membership(input, &[owner])),
         };
         let objects = counted(count, "object");
         described.push(format!("{} ({objects}; {why})", display_identifier(owner)));

@@ -222,6 +222,7 @@ fn name(rule: Rewrite) -> &'static str {
         Rewrite::ExistingSchema => "existing schema",
         Rewrite::Type => "type",
         Rewrite::VectorIndex => "vector index",
+        Rewrite::CreatePrivilege => "create privilege",
     }
 }
 

@@ -9,10 +9,10 @@ use crate::catalog::Catalog;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{Record, RunDirectory};
-use crate::pg::{Access, Endpoint, QualifiedName, Session};
+use crate::pg::{Access, Endpoint, QualifiedName, Session, display_identifier};
 use crate::plan::make::{self, Obstacles, Request};
 use crate::plan::{Plan, TablePlan, ddl, vector};
-use crate::preflight::{Finding, Severity};
+use crate::preflight::{Finding, Severity, few};
 use crate::schema::{ChildLimits, ClientTools, DumpRequest, Entry, dump_schema};
 use crate::transfer::digest::Digest;
 use crate::transfer::relay;
@@ -297,5 +297,16 @@ fn findings(obstacles: Obstacles) -> Vec<Finding> {
         evidence: reason,
         remedy: "give --target-admin with a superuser of the target".into(),
     });
-    unconvertible.chain(forbidden).collect()
+    let ungranted = obstacles.ungranted.into_iter().map(|missing| Finding {
+        id: "create-not-granted",
+        severity: Severity::Blocking,
+        title: format!(
+            "role {} may not create in {} of the target",
+            display_identifier(&missing.role),
+            missing.place
+        ),
+        evidence: format!("it must, to make or to be given {}", few(missing.objects)),
+        remedy: missing.remedy,
+    });
+    unconvertible.chain(forbidden).chain(ungranted).collect()
 }

@@ -1,6 +1,8 @@
-//! What belongs to whom: schemas that are there for extensions.
+//! What belongs to whom: schemas that are there for extensions, owners that are kept, default privileges of others.
 
-use crate::support::{Database, Ended, Move, Server, leftovers, pgmove};
+use std::sync::Arc;
+
+use crate::support::{Database, Ended, Move, Server, leftovers, pgmove, psql};
 
 /// Extensions have a schema of their own, which the administrator has made: the target counts as empty.
 const EXTENSIONS: &str = "
@@ -20,9 +22,14 @@ CREATE TABLE photo (id integer PRIMARY KEY, name text NOT NULL);
 INSERT INTO photo SELECT n, 'photo ' || n FROM generate_series(1, 1000) AS n;
 ";
 
-/// A move between shared servers, on which other tests write; without `--target-admin`.
+/// A move between shared servers, on which other tests write.
+fn moving(source: &Database, target: &Database) -> Move {
+    Move::new(source, target).with("--accept-writes")
+}
+
+/// Without `--target-admin`.
 fn unaided(source: &Database, target: &Database) -> Move {
-    let mut run = Move::new(source, target).with("--accept-writes");
+    let mut run = moving(source, target);
     run.admin = None;
     run
 }
@@ -31,6 +38,15 @@ fn unaided(source: &Database, target: &Database) -> Move {
 fn told(run: &Move, more: &[&str]) -> Ended {
     let ended = run.run(more);
     Ended { output: ended.output.split_whitespace().collect::<Vec<_>>().join(" "), ..ended }
+}
+
+/// Makes a role on each of the servers; its name.
+fn role(servers: [&Arc<Server>; 2], of: &Database, suffix: &str) -> String {
+    let name = format!("{}_{suffix}", of.name);
+    for server in servers {
+        psql(&server.uri("postgres"), &format!("CREATE ROLE {name}")).expect("a role");
+    }
+    name
 }
 
 #[test]
@@ -92,4 +108,183 @@ fn rights_on_a_schema_of_extensions_are_carried_where_its_owner_moves() {
     let output = String::from_utf8_lossy(&ended.stdout);
     assert_eq!(ended.status.code(), Some(4), "{output}");
     assert!(output.contains("ACL SCHEMA extensions"), "{output}");
+}
+
+/// The source's own objects stand among the extensions: the owner needs CREATE there, which the administrator has.
+#[test]
+fn objects_in_a_schema_of_the_administrator_need_the_administrator() {
+    let (source, target) = (Server::shared(15).database(), Server::shared(17).database());
+    source.psql("CREATE SCHEMA extensions; CREATE EXTENSION pg_trgm SCHEMA extensions");
+    source.psql(PHOTOS);
+    source.psql(
+        "CREATE FUNCTION extensions.alike(text) RETURNS real LANGUAGE sql AS 'SELECT extensions.similarity($1, $1)'",
+    );
+    target.admin_psql(EXTENSIONS);
+    let before = target.admin_psql(SCHEMA);
+    let refused = [
+        format!("role {} may not create in schema extensions of the target", target.name),
+        "FUNCTION extensions.alike(text)".into(),
+        format!(
+            "give --target-admin; or, as a superuser on the target: GRANT CREATE ON SCHEMA \"extensions\" TO \"{}\"",
+            target.name
+        ),
+    ];
+    let run = unaided(&source, &target);
+    told(&run, &[]).assert(3, &refused.each_ref().map(String::as_str));
+    assert_eq!(target.psql("SELECT to_regclass('photo'), to_regnamespace('pgmove')"), "|");
+    let run = moving(&source, &target);
+    let planned = [
+        format!("as admin: right of {} to create in schema extensions", target.name),
+        format!("GRANT CREATE ON SCHEMA \"extensions\" TO \"{}\"", target.name),
+        format!("REVOKE CREATE ON SCHEMA \"extensions\" FROM \"{}\"", target.name),
+    ];
+    told(&run, &["--dry-run"]).assert(0, &planned.each_ref().map(String::as_str));
+    told(&run, &[]).assert(0, &[]);
+    assert_eq!(target.psql("SELECT extensions.alike('a')"), "1");
+    assert_eq!(target.admin_psql(SCHEMA), before);
+}
+
+/// Rows of `what`, and who owns them.
+fn owners(database: &Database) -> String {
+    database.admin_psql(
+        "SELECT c.oid::regclass::text, relowner::regrole FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+         WHERE nspname IN ('app', 'public') AND relkind IN ('r', 'v', 'm', 'S') AND c.oid > 16383
+         UNION ALL
+         SELECT o.oid::regprocedure::text, proowner::regrole FROM pg_proc o JOIN pg_namespace n ON n.oid = pronamespace
+         WHERE nspname = 'app'
+         UNION ALL
+         SELECT o.oid::regtype::text, typowner::regrole FROM pg_type o JOIN pg_namespace n ON n.oid = typnamespace
+         WHERE nspname = 'app' AND typtype IN ('e', 'd')
+         UNION ALL
+         SELECT pubname::text, pubowner::regrole FROM pg_publication
+         ORDER BY 1",
+    )
+}
+
+/// One of each kind that is given to `writer`, in a schema of `keeper`, who has revoked some of its own rights.
+fn application(keeper: &str, writer: &str) -> String {
+    format!(
+        "CREATE SCHEMA app AUTHORIZATION {keeper};
+         GRANT USAGE, CREATE ON SCHEMA app TO {writer};
+         SET ROLE {writer};
+         CREATE TYPE app.mood AS ENUM ('calm', 'wild');
+         CREATE DOMAIN app.size AS integer CHECK (VALUE > 0);
+         CREATE TABLE app.photo (id serial PRIMARY KEY, mood app.mood, size app.size);
+         CREATE STATISTICS app.photo_facts ON mood, size FROM app.photo;
+         CREATE VIEW app.wild AS SELECT id FROM app.photo WHERE mood = 'wild';
+         CREATE MATERIALIZED VIEW app.calm AS SELECT id FROM app.photo WHERE mood = 'calm';
+         CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER touched BEFORE UPDATE ON app.photo FOR EACH ROW EXECUTE FUNCTION app.touch();
+         INSERT INTO app.photo (mood, size) SELECT 'wild', n FROM generate_series(1, 1000) AS n;
+         RESET ROLE;
+         CREATE PUBLICATION changes FOR TABLE app.photo;
+         ALTER PUBLICATION changes OWNER TO {writer};
+         REVOKE CREATE ON SCHEMA app FROM {keeper};"
+    )
+}
+
+const RIGHTS: &str = "SELECT nspname, nspowner::regrole, (SELECT string_agg(a::text, ',' ORDER BY a::text)
+    FROM unnest(nspacl) AS a) FROM pg_namespace WHERE nspname = 'app'";
+
+#[test]
+fn owners_are_kept_where_only_a_grant_lets_them_create() {
+    for (old, new) in [(14, 16), (15, 17), (16, 18)] {
+        let servers = [&Server::shared(old), &Server::shared(new)];
+        let (source, target) = (servers[0].database(), servers[1].database());
+        let keeper = role(servers, &source, "keeper");
+        let writer = role(servers, &source, "writer");
+        target.admin_psql(&format!("GRANT {keeper}, {writer} TO {}", target.name));
+        source.admin_psql(&application(&keeper, &writer));
+        source.admin_psql(&format!("GRANT pg_read_all_data TO {}", source.name));
+        // What only a grant of the past allowed.
+        source.admin_psql(&format!(
+            "CREATE TABLE public.past (id integer); ALTER TABLE public.past OWNER TO {writer};
+             CREATE TABLE app.past (id integer); ALTER TABLE app.past OWNER TO {}",
+            source.name
+        ));
+        let run = unaided(&source, &target);
+        let lent = [
+            format!("{writer} must be allowed to create in schema app when objects are given to it"),
+            format!("GRANT CREATE ON SCHEMA \"app\" TO \"{writer}\""),
+            format!("REVOKE CREATE ON SCHEMA \"app\" FROM \"{writer}\""),
+            format!("GRANT CREATE ON DATABASE \"{}\" TO \"{writer}\"", target.name),
+        ];
+        told(&run, &["--dry-run"]).assert(0, &lent.each_ref().map(String::as_str));
+        told(&run, &[]).assert(0, &[]);
+        assert_eq!(
+            owners(&target),
+            owners(&source).replace(&format!("|{}\n", source.name), &format!("|{}\n", target.name))
+        );
+        assert_eq!(target.admin_psql(RIGHTS), source.admin_psql(RIGHTS));
+        let may = "SELECT has_database_privilege(rolname, current_database(), 'CREATE'),
+                          has_schema_privilege(rolname, 'public', 'CREATE') FROM pg_roles WHERE rolname = ";
+        assert_eq!(
+            target.admin_psql(&format!("{may}'{writer}'")),
+            source.admin_psql(&format!("{may}'{writer}'"))
+        );
+    }
+}
+
+/// Schema `public` of the target is the administrator's there, and the source's lets everyone create in it.
+#[test]
+fn owners_who_may_not_create_in_the_targets_schema_are_refused_before_the_first_write() {
+    let servers = [&Server::shared(15), &Server::shared(17)];
+    let (source, target) = (servers[0].database(), servers[1].database());
+    let writer = role(servers, &source, "writer");
+    target.admin_psql(&format!(
+        "ALTER SCHEMA public OWNER TO postgres; GRANT ALL ON SCHEMA public TO {name}; GRANT {writer} TO {name}",
+        name = target.name
+    ));
+    source.psql(PHOTOS);
+    source.admin_psql(&format!(
+        "ALTER TABLE photo OWNER TO {writer}; GRANT pg_read_all_data TO {}",
+        source.name
+    ));
+    let refused = [
+        format!("role {writer} may not create in schema public of the target"),
+        "TABLE public.photo".into(),
+        format!("GRANT CREATE ON SCHEMA \"public\" TO \"{writer}\""),
+    ];
+    let ended = told(&unaided(&source, &target), &[]);
+    ended.assert(3, &refused.each_ref().map(String::as_str));
+    assert_eq!(target.psql("SELECT to_regclass('photo'), to_regnamespace('pgmove')"), "|");
+
+    let acl = "SELECT nspacl FROM pg_namespace WHERE nspname = 'public'";
+    let before = target.admin_psql(acl);
+    told(&moving(&source, &target), &[]).assert(0, &[]);
+    assert_eq!(owners(&target), format!("photo|{writer}"));
+    assert_eq!(target.admin_psql(acl), before);
+}
+
+/// The one owner of everything may create in the schemas that it gets, and in no other.
+#[test]
+fn one_owner_gets_objects_in_a_schema_that_stays_anothers() {
+    let servers = [&Server::shared(15), &Server::shared(17)];
+    let (source, target) = (servers[0].database(), servers[1].database());
+    let writer = role(servers, &source, "writer");
+    target.admin_psql(&format!("GRANT {writer} TO {}", target.name));
+    source.psql(PHOTOS);
+    let run = unaided(&source, &target).with(&format!("--owner={writer}"));
+    told(&run, &[]).assert(0, &[]);
+    assert_eq!(owners(&target), format!("photo|{writer}"));
+    let may_create = format!("SELECT has_schema_privilege('{writer}', 'public', 'CREATE')");
+    assert_eq!(target.admin_psql(&may_create), "f");
+}
+
+/// From 16 a role may be allowed to give objects away without a right to what is given.
+#[test]
+fn an_owner_whose_rights_are_not_inherited_is_not_kept() {
+    let servers = [&Server::shared(15), &Server::shared(17)];
+    let (source, target) = (servers[0].database(), servers[1].database());
+    let writer = role(servers, &source, "writer");
+    let name = &target.name;
+    target.admin_psql(&format!("GRANT {writer} TO {name} WITH INHERIT FALSE, SET TRUE"));
+    source.psql(PHOTOS);
+    source.admin_psql(&format!(
+        "ALTER TABLE photo OWNER TO {writer}; GRANT pg_read_all_data TO {}",
+        source.name
+    ));
+    let remedy = format!("GRANT \"{writer}\" TO \"{name}\" WITH INHERIT TRUE, SET TRUE;");
+    told(&unaided(&source, &target), &[]).assert(0, &["objects of other owners will belong to", &remedy]);
+    assert_eq!(owners(&target), format!("photo|{name}"));
 }

@@ -138,7 +138,13 @@ pub(super) fn session(role: &str, is_superuser: bool) -> SessionRights {
 }
 
 pub(super) fn role(name: &str, is_member: bool) -> Role {
-    Role { name: name.to_owned(), is_superuser: name == "postgres", can_login: true, is_member }
+    Role {
+        name: name.to_owned(),
+        is_superuser: name == "postgres",
+        can_login: true,
+        is_member,
+        can_create: false,
+    }
 }
 
 pub(super) fn client(application_name: &str, role: &str) -> ClientSession {
@@ -297,6 +303,7 @@ fn catalog(version_num: i32, version: &str, system_identifier: &str) -> Catalog 
             holds_extensions: vec![],
             is_owned: true,
             can_use: true,
+            creators: vec!["app".to_owned(), "postgres".to_owned()],
         }],
         types: [].into(),
         tables: vec![],

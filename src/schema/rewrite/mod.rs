@@ -14,7 +14,7 @@ mod roles;
 mod vector;
 
 pub use objects::{ExistingSchema, existing_schema, extension, legacy_schema};
-pub use roles::{Owners, Roles, owners, rights};
+pub use roles::{NewOwner, Owners, Roles, new_owner, owners, rights};
 pub use vector::{TypeRename, VectorIndex, types, vector_index};
 
 /// The name of a rewrite.
@@ -37,6 +37,8 @@ pub enum Rewrite {
     Type,
     /// A vector index gets another access method.
     VectorIndex,
+    /// A role is lent CREATE on a schema, so that objects in it can be given to it.
+    CreatePrivilege,
 }
 
 /// One changed statement.

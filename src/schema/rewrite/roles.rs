@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::entry::{Entry, EntryClass};
-use super::super::lexer::{Token, TokenKind};
+use super::super::lexer::{Token, TokenKind, significant_tokens};
 use super::super::privilege::OWNED_BY_SUPERUSERS;
 use super::super::statement::top_level;
 use super::{Change, Edit, Rewrite, edit, replace};
@@ -106,6 +106,32 @@ fn owner_position(tokens: &[Token<'_>]) -> Option<usize> {
         && tokens[1].is_word("SCHEMA")
         && tokens[3].is_word("AUTHORIZATION");
     (is_alter || is_schema).then_some(last)
+}
+
+/// `ALTER ... OWNER TO owner`, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOwner {
+    /// The schema of the object; `None` for one that stands in none.
+    pub schema: Option<String>,
+    /// The role that it is given to.
+    pub role: String,
+    /// The statement.
+    pub statement: String,
+}
+
+/// Whom an entry's object is given to, by its statements as they are now.
+pub fn new_owner(entry: &Entry) -> Option<NewOwner> {
+    entry.statements.iter().find_map(|statement| {
+        let tokens = significant_tokens(statement).ok()?;
+        let at = owner_position(&tokens).filter(|_| tokens[0].is_word("ALTER"))?;
+        let dot = tokens.iter().position(|token| token.is_symbol("."));
+        let schema = dot.and_then(|dot| tokens.get(dot.checked_sub(1)?)?.identifier());
+        Some(NewOwner {
+            schema: schema.map(std::borrow::Cow::into_owned),
+            role: tokens[at].identifier()?.into_owned(),
+            statement: statement.clone(),
+        })
+    })
 }
 
 /// Roles in grants, default privileges, policies and user mappings.

@@ -92,6 +92,21 @@ fn default_privileges_follow_the_creator() {
 }
 
 #[test]
+fn a_new_owner_is_read_with_the_objects_schema() {
+    for (class, statement, schema) in [
+        (EntryClass::TABLE, "ALTER TABLE \"a.b\".t OWNER TO \"new; owner\"", Some("a.b")),
+        (EntryClass::FUNCTION, "ALTER FUNCTION app.f(x other.y) OWNER TO \"new; owner\"", Some("app")),
+        (EntryClass::SCHEMA, "ALTER SCHEMA app OWNER TO \"new; owner\"", None),
+    ] {
+        let given = new_owner(&entry(class, "t", &["CREATE ...", statement])).expect("an owner");
+        assert_eq!((given.schema.as_deref(), given.role.as_str()), (schema, "new; owner"));
+        assert_eq!(given.statement, statement);
+    }
+    let schema = entry(EntryClass::SCHEMA, "s", &["CREATE SCHEMA s AUTHORIZATION somebody"]);
+    assert_eq!(new_owner(&schema), None);
+}
+
+#[test]
 fn a_policy_for_nobody_goes_and_never_becomes_one_for_all() {
     let statement = "CREATE POLICY p ON app.t FOR SELECT TO gone, reader USING ((name <> 'to;'::text))";
     let mut one = entry(EntryClass::POLICY, "t p", &[statement]);
