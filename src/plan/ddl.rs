@@ -279,13 +279,16 @@ fn step(entry: &Entry, index: Option<VectorIndexPlan>, input: &Input<'_>) -> Ste
     }
 }
 
-/// What only a superuser may do, and the default privileges of other roles, go over the admin's connection.
+/// What only a superuser may do, and the default privileges of roles whose rights the session does not have, go
+/// over the admin's connection.
 pub(super) fn needs_admin(entry: &Entry, input: &Input<'_>) -> bool {
-    let is_others_default = entry.class == EntryClass::DEFAULT_ACL
-        && entry.owner.as_deref() != Some(input.target.session.role.as_str());
+    let is_others_default = || {
+        rewrite::default_privileges_of(entry)
+            .is_some_and(|creator| !roles(input).assignable.contains(&creator))
+    };
     input.has_admin
         && !input.target.session.is_superuser
-        && (is_others_default || superuser_reason(entry).is_some())
+        && (superuser_reason(entry).is_some() || is_others_default())
 }
 
 fn phase(entry: &Entry, input: &Input<'_>) -> Phase {

@@ -288,3 +288,41 @@ fn an_owner_whose_rights_are_not_inherited_is_not_kept() {
     told(&unaided(&source, &target), &[]).assert(0, &["objects of other owners will belong to", &remedy]);
     assert_eq!(owners(&target), format!("photo|{name}"));
 }
+
+/// Who set default privileges, for what, and for whom.
+const DEFAULTS: &str =
+    "SELECT defaclrole::regrole, defaclobjtype, defaclacl FROM pg_default_acl ORDER BY 1, 2";
+
+#[test]
+fn default_privileges_of_other_roles_go_over_the_admin_connection() {
+    let servers = [&Server::shared(15), &Server::shared(17)];
+    let (source, target) = (servers[0].database(), servers[1].database());
+    let [foreign, member, reader] =
+        ["foreign", "member", "reader"].map(|suffix| role(servers, &source, suffix));
+    target.admin_psql(&format!("GRANT {member} TO {}", target.name));
+    source.psql(PHOTOS);
+    for creator in [&foreign, &member, "postgres"] {
+        source.admin_psql(&format!(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {creator} IN SCHEMA public GRANT SELECT ON TABLES TO {reader}"
+        ));
+    }
+    let run = unaided(&source, &target);
+    let of_others = [format!("TABLES of {foreign} in schema public"), "give --target-admin".into()];
+    let ended = told(&run, &[]);
+    ended.assert(3, &of_others.each_ref().map(String::as_str));
+    assert!(!ended.output.contains(&format!("TABLES of {member}")), "{}", ended.output);
+    assert_eq!(target.psql("SELECT to_regclass('photo'), to_regnamespace('pgmove')"), "|");
+
+    let run = moving(&source, &target);
+    let planned = [&foreign, "postgres"].map(|creator| {
+        format!(
+            "as admin: DEFAULT ACL public.DEFAULT PRIVILEGES FOR TABLES \
+             ALTER DEFAULT PRIVILEGES FOR ROLE {creator} IN SCHEMA public GRANT SELECT ON TABLES TO {reader}"
+        )
+    });
+    let ended = told(&run, &["--dry-run"]);
+    ended.assert(0, &planned.each_ref().map(String::as_str));
+    assert_eq!(ended.output.matches("as admin: DEFAULT ACL").count(), 2, "{}", ended.output);
+    told(&run, &[]).assert(0, &[]);
+    assert_eq!(target.admin_psql(DEFAULTS), source.admin_psql(DEFAULTS));
+}

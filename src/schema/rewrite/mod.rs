@@ -14,7 +14,7 @@ mod roles;
 mod vector;
 
 pub use objects::{ExistingSchema, existing_schema, extension, legacy_schema};
-pub use roles::{NewOwner, Owners, Roles, new_owner, owners, rights};
+pub use roles::{NewOwner, Owners, Roles, default_privileges_of, new_owner, owners, rights};
 pub use vector::{TypeRename, VectorIndex, types, vector_index};
 
 /// The name of a rewrite.

@@ -134,6 +134,18 @@ pub fn new_owner(entry: &Entry) -> Option<NewOwner> {
     })
 }
 
+/// Whose default privileges an entry sets, by its statements as they are now.
+pub fn default_privileges_of(entry: &Entry) -> Option<String> {
+    let statement = entry.statements.first().filter(|_| entry.class == EntryClass::DEFAULT_ACL)?;
+    let tokens = significant_tokens(statement).ok()?;
+    tokens.get(creator_position(&tokens)?).and_then(role_name)
+}
+
+/// The index of the creator in `ALTER DEFAULT PRIVILEGES FOR ROLE creator`.
+fn creator_position(tokens: &[Token<'_>]) -> Option<usize> {
+    tokens.iter().position(|token| token.is_word("ROLE")).map(|at| at + 1)
+}
+
 /// Roles in grants, default privileges, policies and user mappings.
 pub fn rights(entry: &mut Entry, roles: &Roles) -> Vec<Change> {
     let owner = entry.owner.clone();
@@ -234,13 +246,15 @@ fn role_name(token: &Token<'_>) -> Option<String> {
     token.identifier().map(std::borrow::Cow::into_owned)
 }
 
-/// `ALTER DEFAULT PRIVILEGES FOR ROLE creator ... TO grantee`: both roles.
+/// `ALTER DEFAULT PRIVILEGES FOR ROLE creator ... TO grantee`: both roles. They are about what the creator makes
+/// in future, so they stay its own also where its objects are given to another role.
 fn default_privileges(statement: &str, tokens: &[Token<'_>], roles: &Roles) -> Edit {
-    let creator = tokens.iter().position(|token| token.is_word("ROLE")).map(|at| at + 1);
+    let creator = creator_position(tokens);
     let name = creator.and_then(|at| tokens.get(at)).and_then(role_name);
     let places: Vec<usize> = creator.into_iter().chain(grantee_position(tokens)).collect();
-    named_roles(statement, &places, tokens, |role| {
-        if Some(role) == name.as_deref() { roles.owner_fate(role) } else { roles.grantee_fate(role, None) }
+    named_roles(statement, &places, tokens, |role| match &roles.owners {
+        Owners::All(owner) if Some(role) == name.as_deref() && role != owner => Fate::Other(owner.clone()),
+        _ => roles.grantee_fate(role, None),
     })
 }
 

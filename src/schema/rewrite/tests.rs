@@ -87,7 +87,13 @@ fn default_privileges_follow_the_creator() {
     let mut acl = entry(EntryClass::DEFAULT_ACL, "DEFAULT PRIVILEGES FOR TABLES", &[statement]);
     rights(&mut acl, &roles(Owners::All("new".to_owned()), &["new", "reader"]));
     assert_eq!(acl.statements, [statement.replace("old owner", "new")]);
-    rights(&mut acl, &roles(Owners::Keep, &["reader"]));
+
+    let mut acl = entry(EntryClass::DEFAULT_ACL, "DEFAULT PRIVILEGES FOR TABLES", &[statement]);
+    let others = Roles { assignable: [].into(), ..roles(Owners::Keep, &["old owner", "reader"]) };
+    assert_eq!(rights(&mut acl, &others), [], "they are no matter of who gets the objects");
+    assert_eq!(default_privileges_of(&acl).as_deref(), Some("old owner"));
+    let creator = Roles { creator: Some("new".to_owned()), ..roles(Owners::Keep, &["new", "reader"]) };
+    assert_eq!(rights(&mut acl, &creator)[0].after, None);
     assert_eq!(acl.statements, [""; 0]);
 }
 
