@@ -1,4 +1,4 @@
-//! After rows and indexes: sequences, materialised views, the rest of the DDL.
+//! After rows and indexes: sequences, the rest of the DDL, materialised views.
 
 use std::collections::HashMap;
 
@@ -55,8 +55,9 @@ impl Context<'_> {
                 Applier::new(plan, done, self.events, &self.target, self.admin.as_ref()).await?;
             let values = self.sequence_values(Side::Source, snapshot).await?;
             set_sequences(applier.session(), &values).await?;
-            refresh(applier.session(), plan).await?;
             applier.after_rows().await?;
+            // A refresh runs as the view's owner, who may need rights: pg_restore's RESTORE_PASS_POST_ACL.
+            refresh(applier.session(), plan).await?;
             analyze_partitioned(applier.session(), plan).await?;
             applier.close().await;
             Ok::<_, FinishError>(())

@@ -271,6 +271,30 @@ fn one_owner_gets_objects_in_a_schema_that_stays_anothers() {
     assert_eq!(target.admin_psql(&may_create), "f");
 }
 
+/// A materialised view is refreshed as its owner, who reads what another lets it read.
+#[test]
+fn a_view_of_one_role_over_anothers_table_is_filled() {
+    let servers = [&Server::shared(15), &Server::shared(17)];
+    let (source, target) = (servers[0].database(), servers[1].database());
+    let [keeper, writer] = ["keeper", "writer"].map(|suffix| role(servers, &source, suffix));
+    target.admin_psql(&format!("GRANT {keeper}, {writer} TO {}", target.name));
+    source.admin_psql(&format!(
+        "GRANT pg_read_all_data TO {name};
+         CREATE SCHEMA app AUTHORIZATION {keeper};
+         GRANT ALL ON SCHEMA app TO {writer};
+         SET ROLE {keeper};
+         CREATE TABLE app.photo AS SELECT generate_series(1, 1000) AS id;
+         GRANT SELECT ON app.photo TO {writer};
+         SET ROLE {writer};
+         CREATE MATERIALIZED VIEW app.counted AS SELECT count(*) FROM app.photo;
+         CREATE UNIQUE INDEX counted_key ON app.counted (count);",
+        name = source.name
+    ));
+    told(&unaided(&source, &target), &[]).assert(0, &[]);
+    assert_eq!(target.psql("SELECT * FROM app.counted"), "1000");
+    assert_eq!(owners(&target), owners(&source));
+}
+
 /// From 16 a role may be allowed to give objects away without a right to what is given.
 #[test]
 fn an_owner_whose_rights_are_not_inherited_is_not_kept() {
