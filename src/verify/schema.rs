@@ -209,7 +209,9 @@ fn holds(entry: &Entry, other: &Entry) -> bool {
         entry.statements.iter().map(one).collect()
     };
     let has = single(entry);
-    single(other).iter().all(|wanted| has.iter().any(|one| compare_entries(wanted, one, &TOLERANCES).is_equal()))
+    single(other)
+        .iter()
+        .all(|wanted| has.iter().any(|one| compare_entries(wanted, one, &TOLERANCES).is_equal()))
 }
 
 /// Extensions are compared by themselves; schema `pgmove` is not the user's.
