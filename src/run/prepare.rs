@@ -62,7 +62,7 @@ impl Context<'_> {
             vector_rows: &vector_rows,
             owner: self.settings.choices.owner.as_deref(),
             vector_index: self.settings.choices.vector_index,
-            has_admin: checked.admin.is_some(),
+            has_admin: checked.admin.as_ref().is_some_and(|rights| rights.is_superuser),
             index_memory: self.settings.index_memory.unwrap_or_else(|| default_index_memory(checked, jobs)),
             jobs,
             setting_contexts: &setting_contexts,
