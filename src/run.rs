@@ -50,6 +50,8 @@ pub use resume::ResumeError;
 pub enum Outcome {
     /// The check found something that stops the run; nothing was written.
     Refused(Vec<Finding>),
+    /// The same of a run that has written before: that stays, and the run can go on.
+    Stopped(Vec<Finding>),
     /// A dry run: what would be done.
     Planned {
         /// The plan.
@@ -203,9 +205,12 @@ pub async fn run(
             (exit, _) => exit,
         };
     }
+    if has_written && let Ok(Outcome::Refused(findings)) = outcome {
+        return Ok(Outcome::Stopped(findings));
+    }
     // A run that was refused before it wrote anything leaves nothing to resume.
     if matches!(outcome, Ok(Outcome::Refused(_)) | Err(Error { exit: Exit::Refused, .. }))
-        && let Some(directory) = directory.filter(|_| !has_written)
+        && let Some(directory) = directory
     {
         directory.remove();
     }

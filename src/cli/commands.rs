@@ -54,6 +54,7 @@ pub(super) async fn dispatch(
 async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
     Ok(match Box::pin(run::run(settings, events, stop)).await? {
         run::Outcome::Refused(findings) => Ended { exit: Exit::Refused, findings, ..Ended::default() },
+        run::Outcome::Stopped(findings) => Ended { exit: Exit::Resumable, findings, ..Ended::default() },
         run::Outcome::Planned { plan, findings, digests } => Ended {
             findings,
             plan: Some(*plan),

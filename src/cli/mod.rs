@@ -70,7 +70,7 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
     }
     let page = screen.stdout;
     if !ended.findings.is_empty() {
-        report::print(&report::findings(&ended.findings, page));
+        report::print(&report::findings(&ended.findings, ended.exit, page));
     }
     if let Some(plan) = &ended.plan {
         report::print(&report::plan(plan, page));

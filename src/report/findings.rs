@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 
+use crate::error::Exit;
 use crate::preflight::{Finding, Severity};
 use crate::report::text::{Colour, Page, count};
 
-/// All findings and their number.
-pub fn findings(findings: &[Finding], page: Page) -> String {
+/// All findings and their number, of a command that ends with `exit`.
+pub fn findings(findings: &[Finding], exit: Exit, page: Page) -> String {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_key(|finding| Reverse(finding.severity));
     let mut out = String::new();
@@ -31,12 +32,20 @@ pub fn findings(findings: &[Finding], page: Page) -> String {
         (0, _) => {
             writeln!(out, "check: {}; nothing stands in the way", count(warnings, "warning", "warnings"))
         }
-        _ => writeln!(
-            out,
-            "check: refused, {} and {}; nothing was written",
-            count(blocking, "blocking finding", "blocking findings"),
-            count(warnings, "warning", "warnings")
-        ),
+        _ => {
+            let blocking = count(blocking, "blocking finding", "blocking findings");
+            let warnings = count(warnings, "warning", "warnings");
+            if exit == Exit::Resumable {
+                writeln!(
+                    out,
+                    "check: stopped, {blocking} and {warnings}; nothing more was written\n  \
+                     what the run had written before stays, a fence too\n  \
+                     next: mend what is blocking, then go on with --resume"
+                )
+            } else {
+                writeln!(out, "check: refused, {blocking} and {warnings}; nothing was written")
+            }
+        }
     };
     out
 }
@@ -48,21 +57,28 @@ mod tests {
 
     #[test]
     fn findings_for_a_person() {
-        insta::assert_snapshot!(findings(&sample::findings(), sample::PAGE));
+        insta::assert_snapshot!(findings(&sample::findings(), Exit::Refused, sample::PAGE));
     }
 
     #[test]
     fn no_finding_is_said_too() {
-        assert_eq!(findings(&[], sample::PAGE), "check: nothing stands in the way\n");
+        assert_eq!(findings(&[], Exit::Done, sample::PAGE), "check: nothing stands in the way\n");
         assert_eq!(
-            findings(&sample::findings()[..1], sample::PAGE).lines().last(),
+            findings(&sample::findings()[..1], Exit::Done, sample::PAGE).lines().last(),
             Some("check: 1 warning; nothing stands in the way")
         );
     }
 
     #[test]
+    fn a_run_that_had_written_before_is_stopped_and_can_go_on() {
+        let text = findings(&sample::findings(), Exit::Resumable, sample::PAGE);
+        assert!(!text.contains("nothing was written"), "{text}");
+        assert!(text.contains("what the run had written before stays"), "{text}");
+    }
+
+    #[test]
     fn the_severity_is_coloured_on_a_terminal() {
         let page = Page { is_coloured: true, ..sample::PAGE };
-        assert!(findings(&sample::findings(), page).starts_with("\x1b[31mblocking\x1b[0m: the target"));
+        assert!(findings(&sample::findings(), Exit::Refused, page).starts_with("\x1b[31mblocking\x1b[0m: the target"));
     }
 }

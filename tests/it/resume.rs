@@ -221,18 +221,22 @@ fn a_finished_run_is_resumed_without_touching_its_target() {
 #[test]
 fn a_run_is_not_resumed_into_another_target() {
     let scene = Scene::new(15, 17);
-    let (_first, mut run, running) = scene.start(60);
+    let (first, mut run, running) = scene.start(60);
     running.kill();
     let other = scene.targets.database();
     run.target = other.uri();
     run.admin = Some(other.admin_uri());
     run.run(&["--resume"]).assert(7, &["holds no ledger of run"]);
     assert_eq!(leftovers(&other), "");
-    // One that holds something is refused as ever.
+    // One that holds something is left alone, and the run is still to be resumed into its own.
     other.psql("CREATE TABLE mine (id integer)");
     let ended = run.run(&["--resume"]);
-    assert!(matches!(ended.code, Some(3 | 7)), "{}", ended.output);
+    ended.assert(5, &["target-not-empty", "what the run had written before stays", "go on with --resume"]);
+    assert!(!ended.output.contains("nothing was written"), "{}", ended.output);
     assert_eq!(leftovers(&other), "");
+    run.target = first.uri();
+    run.admin = Some(first.admin_uri());
+    assert_moved(&run.run(&["--resume"]), &first, &state(&scene.source));
 }
 
 #[test]
