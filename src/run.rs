@@ -31,6 +31,7 @@ use crate::verify::Comparison;
 
 mod archive;
 mod check;
+mod claim;
 mod copy;
 mod dump;
 mod finish;
@@ -264,7 +265,7 @@ impl Context<'_> {
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
         let writer = self.begin_archive(directory, &snapshot)?;
         self.safe_point()?;
-        let holder = self.claim(directory).await?;
+        let holder = self.claim(directory, &checked).await?;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
         if replace::is_open(directory.records(), &done) {
             self.replace(&holder, &checked).await?;
@@ -335,12 +336,13 @@ impl Context<'_> {
     }
 
     /// The session that holds the run's lock on the target; makes ledger and mark.
-    async fn claim(&self, directory: &mut RunDirectory) -> Result<Session, Error> {
+    async fn claim(&self, directory: &mut RunDirectory, checked: &Checked) -> Result<Session, Error> {
         let failed = |error| Error::new(Exit::Resumable, error);
         let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
         prepare::lock(&session, self.target.conninfo.database()).await?;
         let owner = ledger::owner(&session.client).await;
         let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;
+        self.is_as_checked(&session, owner.as_ref(), checked).await?;
         // Mark and ledger come together, and go together: neither is ever found alone.
         session.run("BEGIN", "begin").await.map_err(failed)?;
         if self.settings.replace && owner.as_ref() != Some(&self.run) {

@@ -35,7 +35,7 @@ pub use error::CatalogError;
 pub use extension::{AvailableExtension, ConfigurationRelation, Extension};
 pub use index::{Constraint, ConstraintKind, Index, IndexKey};
 pub use objects::{
-    LargeObject, LargeObjects, Schema, SpecialObjects, UserObject, UserObjects, large_objects,
+    LargeObject, LargeObjects, Schema, SpecialObjects, UserObject, UserObjects, large_objects, user_objects,
 };
 pub use sequence::{Sequence, SequenceColumn, SequenceValue, sequence_values};
 pub use server::{

@@ -153,6 +153,11 @@ impl SpecialObjects {
 /// How many of the user's objects are named: enough for a person to see whose database this is.
 const NAMED: i64 = 10;
 
+/// Reads again whether the database is empty.
+pub async fn user_objects(client: &Client, side: Side) -> Result<UserObjects, CatalogError> {
+    UserObjects::read(Reader { client, side }).await
+}
+
 impl UserObjects {
     pub(super) async fn read(reader: Reader<'_>) -> Result<Self, CatalogError> {
         let records = reader.rows(sql_file!("user_objects"), &[&NAMED]).await?;

@@ -154,7 +154,7 @@ fn warning(
 }
 
 /// A number and its noun: `1 object`, `12 objects`.
-fn counted(count: u64, noun: &str) -> String {
+pub(crate) fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 

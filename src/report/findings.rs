@@ -79,6 +79,9 @@ mod tests {
     #[test]
     fn the_severity_is_coloured_on_a_terminal() {
         let page = Page { is_coloured: true, ..sample::PAGE };
-        assert!(findings(&sample::findings(), Exit::Refused, page).starts_with("\x1b[31mblocking\x1b[0m: the target"));
+        assert!(
+            findings(&sample::findings(), Exit::Refused, page)
+                .starts_with("\x1b[31mblocking\x1b[0m: the target")
+        );
     }
 }

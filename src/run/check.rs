@@ -19,6 +19,8 @@ pub struct Checked {
     pub search_path: String,
     /// The target.
     pub target: Catalog,
+    /// The run whose ledger the target holds.
+    pub ledger: Option<String>,
     /// What the admin connection may do, if there is one.
     pub admin: Option<SessionRights>,
     /// The client tools.
@@ -105,6 +107,7 @@ impl Context<'_> {
             source_rights,
             search_path,
             target: target.catalog,
+            ledger: target.ledger,
             admin,
             tools,
             replaces,

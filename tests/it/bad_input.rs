@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use crate::support::{Database, Move, Server, Variant, leftovers, pgmove, psql, state, wait_until};
+use crate::support::{Database, Move, Server, Variant, hold, leftovers, pgmove, psql, state, wait_until};
 
 /// A small source that all tests here read, on a server that nobody writes to.
 static SOURCE: LazyLock<Database> = LazyLock::new(|| {
@@ -265,30 +265,10 @@ fn a_row_that_the_target_rejects() {
 fn a_source_table_that_is_locked() {
     let source = quiet(15, "").database();
     source.psql("CREATE TABLE busy (id integer); CREATE TABLE idle (id integer)");
-    let (uri, target) = (source.uri(), target());
-    let (ended, ending) = std::sync::mpsc::channel::<()>();
-    let locked = std::thread::spawn(move || {
-        let mut psql = Command::new("psql");
-        let mut child = psql
-            .args(["--no-psqlrc", "--quiet", "--dbname", &uri])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .expect("psql runs");
-        let mut input = child.stdin.take().expect("stdin is piped");
-        std::io::Write::write_all(&mut input, b"BEGIN; LOCK TABLE busy IN ACCESS EXCLUSIVE MODE;\n")
-            .expect("psql reads");
-        let _ = ending.recv();
-        drop(input);
-        child.wait().expect("psql ends")
-    });
-    while source.admin_psql(
-        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'busy'::regclass",
-    ) == "0"
-    {}
+    let target = target();
+    let held = hold(&source.uri(), "LOCK TABLE busy IN ACCESS EXCLUSIVE MODE");
     refused(&Move::new(&source, &target), &target, &["lock timeout", "another session holds the lock"]);
-    drop(ended);
-    locked.join().expect("the thread ends");
+    drop(held);
 }
 
 #[test]

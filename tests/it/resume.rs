@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::support::{
-    Database, Ended, Move, Running, SMALL, Server, State, Variant, Vectors, leftovers, state, wait_until,
+    Database, Ended, Move, Running, SMALL, Server, State, Variant, Vectors, hold, leftovers, state,
+    wait_until,
 };
 
 /// Counts what is committed, large or small.
@@ -261,6 +262,38 @@ fn two_runs_do_not_share_a_target() {
         &target,
         &state(&scene.source),
     );
+}
+
+#[test]
+fn a_target_that_changed_after_the_check_is_refused() {
+    let scene = Scene::new(16, 18);
+    let ledger = include_str!("../../sql/ledger/create.sql");
+    let other_run = &format!("{ledger}; INSERT INTO pgmove.run (id) VALUES ('another')");
+    for (change, replaces, phrase) in [
+        ("CREATE TABLE public.meanwhile (id integer)", false, "holds 1 object now, 0 objects before"),
+        ("CREATE TABLE public.meanwhile (id integer)", true, "holds 2 objects now, 1 object before"),
+        (other_run, false, "it holds the ledger of run another"),
+        (other_run, true, "it holds the ledger of run another"),
+    ] {
+        let target = scene.targets.database();
+        let mut run = Move::new(&scene.source, &target);
+        if replaces {
+            target.psql("CREATE TABLE public.seen (id integer)");
+            run = run.with(&format!("--replace={}", target.name));
+        }
+        // pg_dump reads this catalog between the check and the first write, and nothing of pgmove's own does.
+        let held = hold(&scene.source.admin_uri(), "LOCK TABLE pg_catalog.pg_init_privs");
+        let mut running = run.start(&[]);
+        let is_held = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'pg_dump'
+            AND datname = current_database() AND wait_event_type = 'Lock'";
+        assert!(wait_until(&mut running, &scene.source, is_held), "{}", running.output());
+        target.psql(change);
+        let before = state(&target);
+        drop(held);
+        running.wait().assert(3, &["the target has changed since the check", phrase]);
+        state(&target).assert_equal(&before);
+        assert!(!run.run_dir().exists(), "a refused run leaves nothing to resume");
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::{
     env,
     ffi::OsString,
-    io::{Seek, Write},
-    process::{Command, Stdio},
+    io::{BufRead, BufReader, Seek, Write},
+    process::{Child, Command, Stdio},
 };
 
 use super::Install;
@@ -54,6 +54,35 @@ pub(crate) fn psql(uri: &str, sql: &str) -> Result<String, String> {
     }
     let printed = String::from_utf8(output.stdout).expect("psql prints UTF-8");
     Ok(printed.trim_end_matches('\n').to_owned())
+}
+
+/// A transaction that stays open; it is rolled back when the value is dropped.
+pub(crate) struct Held(Child);
+
+/// Runs SQL in a transaction of the database of `uri`, and leaves it open.
+pub(crate) fn hold(uri: &str, sql: &str) -> Held {
+    let mut command = Command::new("psql");
+    clear_postgres(&mut command);
+    let mut child = command
+        .env("PATH", client_path())
+        .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", uri])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("psql of the newest server runs");
+    let statements = format!("BEGIN; {sql};\n\\echo held\n");
+    let input = child.stdin.as_mut().expect("stdin is piped");
+    input.write_all(statements.as_bytes()).expect("psql reads");
+    let output = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    assert!(output.lines().map_while(Result::ok).any(|line| line == "held"), "psql refused {sql}");
+    Held(child)
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
 }
 
 /// The path on which the newest client tools come first.
