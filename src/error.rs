@@ -69,6 +69,11 @@ pub trait Fault: StdError + Send + Sync + 'static {
         false
     }
 
+    /// The side on which a lock was waited for until the time allowed for it was over.
+    fn lock_timeout(&self) -> Option<Side> {
+        None
+    }
+
     /// The next step, as a sentence for the operator.
     fn hint(&self) -> Option<String> {
         None

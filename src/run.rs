@@ -17,7 +17,7 @@ use crate::cutover::fence;
 use crate::error::{Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{Record, RunDirectory};
-use crate::pg::{Access, Endpoint, Session, SessionError};
+use crate::pg::{Access, Endpoint, Session, SessionError, naming_lock_holders};
 use crate::plan::Plan;
 use crate::preflight::{Finding, Severity};
 use crate::report::{self, Scope};
@@ -121,6 +121,16 @@ impl Context<'_> {
         let outcome = work.await;
         self.events.emit(Event::StageFinished { stage, seconds: begun.elapsed().as_secs_f64() });
         outcome
+    }
+
+    /// Names who is in the way where work ends for want of a lock.
+    async fn naming_lock_holders<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let source = match &self.source {
+            Source::Server(endpoint) => Some(endpoint),
+            Source::Archive(_) => None,
+        };
+        let endpoints: Vec<&Endpoint> = source.into_iter().chain([&self.target]).collect();
+        naming_lock_holders(&endpoints, work).await
     }
 
     /// The safe point between two stages.
@@ -228,7 +238,7 @@ impl Context<'_> {
         }
         let begun = Instant::now();
         self.events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
-        let checked = Box::pin(self.check()).await?;
+        let checked = self.naming_lock_holders(self.check()).await?;
         let (blocking, warnings): (Vec<Finding>, Vec<Finding>) =
             checked.findings.iter().cloned().partition(|finding| finding.severity == Severity::Blocking);
         if !blocking.is_empty() {
@@ -236,7 +246,7 @@ impl Context<'_> {
         }
         self.safe_point()?;
         let Some(directory) = directory else {
-            return self.dry_run(checked, warnings, begun).await;
+            return self.naming_lock_holders(self.dry_run(checked, warnings, begun)).await;
         };
         self.announce(directory)?;
         self.announce_archive(directory)?;
@@ -246,15 +256,17 @@ impl Context<'_> {
         if self.settings.fence {
             self.fence(directory).await?;
         }
-        let snapshot = self.snapshot(&checked).await?;
+        let snapshot = self.naming_lock_holders(self.snapshot(&checked)).await?;
         let scope = Scope {
             as_of: Some(jiff::Timestamp::now()),
             large_objects: snapshot.catalog.large_objects.count,
         };
-        let (plan, done) = if let Some(picked_up) = self.pick_up(directory, &checked, &snapshot).await? {
+        let resuming = self.pick_up(directory, &checked, &snapshot);
+        let (plan, done) = if let Some(picked_up) = self.naming_lock_holders(resuming).await? {
             picked_up
         } else {
-            let prepared = self.plan(&checked, &snapshot, &self.settings.run_dir).await?;
+            let planning = self.plan(&checked, &snapshot, &self.settings.run_dir);
+            let prepared = self.naming_lock_holders(planning).await?;
             if !prepared.findings.is_empty() {
                 return Ok(Outcome::Refused(prepared.findings));
             }
@@ -273,13 +285,15 @@ impl Context<'_> {
         self.safe_point()?;
         self.schema(directory, &plan, &done).await?;
         self.safe_point()?;
-        let found = self.copy(directory, &plan, &done, (&snapshot, &holder), writer.as_ref()).await?;
+        let copying = self.copy(directory, &plan, &done, (&snapshot, &holder), writer.as_ref());
+        let found = self.naming_lock_holders(copying).await?;
         self.finish(directory, &plan, &done, &snapshot).await?;
         if let Some(writer) = &writer {
             self.finish_archive(writer, directory, &plan, &found, (&checked, &snapshot)).await?;
         }
         self.safe_point()?;
-        let comparison = Box::pin(self.verify(directory, &checked, &plan, &found, snapshot)).await?;
+        let verifying = Box::pin(self.verify(directory, &checked, &plan, &found, snapshot));
+        let comparison = self.naming_lock_holders(verifying).await?;
         // Before the verdict: if the target crashed, what was compared may be gone, and so is this session.
         ledger::seal(&holder.client).await.map_err(|error| {
             Error::new(Exit::Resumable, TargetLost(holder.failed("seal the ledger", error)))
@@ -333,29 +347,6 @@ impl Context<'_> {
             self.clear(directory, session).await?;
         }
         Ok(Outcome::Cleared { verdict, exit: resume::exit_of(exit) })
-    }
-
-    /// The session that holds the run's lock on the target; makes ledger and mark.
-    async fn claim(&self, directory: &mut RunDirectory, checked: &Checked) -> Result<Session, Error> {
-        let failed = |error| Error::new(Exit::Resumable, error);
-        let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
-        prepare::lock(&session, self.target.conninfo.database()).await?;
-        let owner = ledger::owner(&session.client).await;
-        let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;
-        self.is_as_checked(&session, owner.as_ref(), checked).await?;
-        // Mark and ledger come together, and go together: neither is ever found alone.
-        session.run("BEGIN", "begin").await.map_err(failed)?;
-        if self.settings.replace && owner.as_ref() != Some(&self.run) {
-            self.displace(&session, directory, owner).await?;
-        }
-        fence::mark(&session, self.target.conninfo.database(), directory)
-            .await
-            .map_err(|error| Error::new(Exit::Resumable, error))?;
-        ledger::create(&session.client, &self.run)
-            .await
-            .map_err(|error| failed(session.failed("create the ledger", error)))?;
-        session.run("COMMIT", "commit the ledger").await.map_err(failed)?;
-        Ok(session)
     }
 
     async fn read_ledger(&self, session: &Session) -> Result<HashMap<String, Option<Digest>>, Error> {

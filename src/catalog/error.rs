@@ -42,6 +42,13 @@ impl Fault for CatalogError {
         matches!(self, CatalogError::Query { error, .. } if session::is_retryable(error))
     }
 
+    fn lock_timeout(&self) -> Option<Side> {
+        match self {
+            CatalogError::Query { side, error, .. } if session::is_lock_timeout(error) => Some(*side),
+            _ => None,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             CatalogError::Query { side, error, .. }

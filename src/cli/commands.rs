@@ -12,7 +12,7 @@ use crate::cutover::fence;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::RunDirectory;
-use crate::pg::{ConnInfo, Endpoint};
+use crate::pg::{ConnInfo, Endpoint, naming_lock_holders};
 use crate::plan::Plan;
 use crate::preflight::Finding;
 use crate::report::{self, Scope};
@@ -105,15 +105,18 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
         choices,
         clients: is_made.then(|| (connections.client.clone(), scratch.clone())),
     };
-    let comparison = Box::pin(verify::verify(&source, &target, &asked)).await;
+    let comparing = async {
+        verify::verify(&source, &target, &asked).await.map_err(|error| match error {
+            VerifyError::Interrupted => Error::new(Exit::Interrupted, error),
+            error => Error::new(Exit::Refused, error),
+        })
+    };
+    let comparison = Box::pin(naming_lock_holders(&[&source, &target], comparing)).await;
     if is_made {
         // Two dumps of schemas; what stays of them in the system's temporary directory harms nobody.
         let _ = std::fs::remove_dir_all(&scratch);
     }
-    let comparison = comparison.map_err(|error| match error {
-        VerifyError::Interrupted => Error::new(Exit::Interrupted, error),
-        error => Error::new(Exit::Refused, error),
-    })?;
+    let comparison = comparison?;
     let scope = Scope { as_of: Some(jiff::Timestamp::now()), ..Scope::default() };
     Ok(Ended { exit: comparison.verdict().exit(), comparison: Some(comparison), scope, ..Ended::default() })
 }

@@ -73,6 +73,13 @@ impl Fault for SessionError {
         }
     }
 
+    fn lock_timeout(&self) -> Option<Side> {
+        match self {
+            SessionError::Statement { side, error, .. } if is_lock_timeout(error) => Some(*side),
+            _ => None,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             SessionError::Connect(error) => error.hint(),
@@ -100,6 +107,11 @@ pub fn is_retryable(error: &tokio_postgres::Error) -> bool {
             &SqlState::T_R_DEADLOCK_DETECTED,
         ]
         .contains(&code)
+}
+
+/// Whether a lock was not granted in time.
+pub(crate) fn is_lock_timeout(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 /// The next step for errors that many statements can meet.

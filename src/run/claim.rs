@@ -1,11 +1,16 @@
-//! The last look at the target before the first write to it: between the check and the lock that keeps other runs out,
-//! another run may have come and gone, or an application have made objects.
+//! The first write to the target: ledger and mark.
+//!
+//! Before it comes a last look: between the check and the lock that keeps other runs out, another run may have come
+//! and gone, or an application have made objects.
 
-use super::{Checked, Context};
+use super::{Checked, Context, prepare};
 use crate::catalog;
+use crate::cutover::fence;
 use crate::error::{Class, Error, Exit, Fault, Side};
-use crate::pg::Session;
+use crate::journal::RunDirectory;
+use crate::pg::{Access, Session};
 use crate::preflight;
+use crate::transfer::ledger;
 
 /// The target is not what the check saw.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +33,36 @@ impl Fault for Changed {
 }
 
 impl Context<'_> {
+    /// The session that holds the run's lock on the target; makes ledger and mark.
+    pub(super) async fn claim(
+        &self,
+        directory: &mut RunDirectory,
+        checked: &Checked,
+    ) -> Result<Session, Error> {
+        let failed = |error| Error::new(Exit::Resumable, error);
+        let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
+        prepare::lock(&session, self.target.conninfo.database()).await?;
+        let owner = ledger::owner(&session.client).await;
+        let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;
+        self.is_as_checked(&session, owner.as_ref(), checked).await?;
+        // Mark and ledger come together, and go together: neither is ever found alone.
+        session.run("BEGIN", "begin").await.map_err(failed)?;
+        if self.settings.replace && owner.as_ref() != Some(&self.run) {
+            self.displace(&session, directory, owner).await?;
+        }
+        fence::mark(&session, self.target.conninfo.database(), directory)
+            .await
+            .map_err(|error| Error::new(Exit::Resumable, error))?;
+        ledger::create(&session.client, &self.run)
+            .await
+            .map_err(|error| failed(session.failed("create the ledger", error)))?;
+        session.run("COMMIT", "commit the ledger").await.map_err(failed)?;
+        Ok(session)
+    }
+
     /// Refuses a target that is no longer as it was checked. `owner` is the run whose ledger it holds; `session` holds
     /// the run's lock.
-    pub(super) async fn is_as_checked(
+    async fn is_as_checked(
         &self,
         session: &Session,
         owner: Option<&String>,

@@ -1,15 +1,15 @@
 //! The schema stage, and the stage that copies rows and builds indexes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::archive::missing;
-use super::{Context, append, shared};
+use super::{Context, Source, append, shared};
 use crate::error::{Error, Exit, Fault};
 use crate::event::{Event, Stage};
 use crate::journal::{Record, RunDirectory};
-use crate::pg::{Access, Session, SessionError};
+use crate::pg::{Access, Session, SessionError, lock_holders};
 use crate::plan::Plan;
 use crate::schema::apply::Applier;
 use crate::transfer::archive::Writer;
@@ -23,6 +23,9 @@ use crate::transfer::work::{self, Work};
 /// How often the snapshot's holder is asked something, and the server about index builds.
 const PING: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How often sessions are looked for that wait for the run's locks.
+const LOOK_BEHIND: Duration = Duration::from_secs(5);
 
 /// The session that holds the snapshot is gone.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +127,10 @@ impl Context<'_> {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut watcher: Option<Session> = None;
+        let mut look_behind =
+            tokio::time::interval_at(tokio::time::Instant::now() + LOOK_BEHIND, LOOK_BEHIND);
+        look_behind.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut waiting = Waiting::default();
         let mut lost = None;
         let ended = loop {
             tokio::select! {
@@ -135,10 +142,11 @@ impl Context<'_> {
                     }
                 }
                 _ = look.tick() => self.look(shared, &mut watcher).await,
+                _ = look_behind.tick() => self.look_behind(&mut waiting).await,
             }
         };
-        if let Some(watcher) = watcher {
-            watcher.close().await;
+        for session in [watcher, waiting.watcher].into_iter().flatten() {
+            session.close().await;
         }
         if let Some(error) = lost {
             return Err(error);
@@ -185,6 +193,31 @@ impl Context<'_> {
             });
         }
     }
+
+    /// Warns of sessions that wait for the run's locks on the source while there is time to do something about it. What
+    /// goes wrong here is no reason to stop anything.
+    async fn look_behind(&self, waiting: &mut Waiting) {
+        let Source::Server(source) = &self.source else { return };
+        if waiting.watcher.is_none() {
+            waiting.watcher = Session::open(source, Access::Read, "pg_catalog").await.ok();
+        }
+        let Some(session) = &waiting.watcher else { return };
+        let found = lock_holders(session, &source.application_name).await.unwrap_or_default();
+        for holder in found.iter().filter(|holder| holder.waits_for_run) {
+            let Some(pid) = holder.pid.filter(|pid| waiting.told.insert(*pid)) else { continue };
+            self.events.warn(format!(
+                "{holder}: whoever reads that table now waits in line, and this run stops if it has to for half a minute; \
+                 to let the run go on, end that session on the source: SELECT pg_terminate_backend({pid})"
+            ));
+        }
+    }
+}
+
+/// Who was seen to wait for the run's locks.
+#[derive(Default)]
+struct Waiting {
+    watcher: Option<Session>,
+    told: BTreeSet<i32>,
 }
 
 /// What earlier processes of this run have copied.

@@ -23,7 +23,7 @@ use super::proof::encoded;
 use crate::catalog::{self, Catalog, SourceState};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
-use crate::pg::{Access, Endpoint, Session};
+use crate::pg::{Access, Endpoint, Session, naming_lock_holders};
 use crate::plan::{Plan, make};
 use crate::schema::rewrite::{Owners, Roles};
 use crate::schema::{ChildLimits, ClientTools};
@@ -121,7 +121,8 @@ pub async fn dump(
         application_name: "pgmove dump".to_owned(),
         copy_encoding: None,
     };
-    let found = read(&source).await.map_err(refused)?;
+    let reading = async { read(&source).await.map_err(refused) };
+    let found = naming_lock_holders(&[&source], reading).await?;
     if let Some(relation) = found.rights.unreadable.first() {
         let name = format!("{} {} ({})", relation.kind, relation.name, relation.reason);
         return Err(Error::new(Exit::Refused, Unreadable(name)));
@@ -129,12 +130,16 @@ pub async fn dump(
     let needed = found.catalog.server.major().unsigned_abs();
     let tools = ClientTools::find(&settings.client, needed).await;
     let tools = tools.map_err(|error| Error::new(Exit::Refused, error))?;
-    let snapshot =
-        Snapshot::take(&source, &found.catalog).await.map_err(|error| Error::new(Exit::Refused, error))?;
+    let taking = async {
+        let taken = Snapshot::take(&source, &found.catalog).await;
+        taken.map_err(|error| Error::new(Exit::Refused, error))
+    };
+    let snapshot = naming_lock_holders(&[&source], taking).await?;
     let as_of = jiff::Timestamp::now();
     let directory = scratch()?;
     let limits = ChildLimits { stall: settings.stall, cancel: stop.clone() };
-    let entries = read_schema(&tools, &source, &snapshot, directory.path(), &limits, events).await?;
+    let reading = read_schema(&tools, &source, &snapshot, directory.path(), &limits, events);
+    let entries = naming_lock_holders(&[&source], reading).await?;
     let plan = plan(settings, &found, &snapshot);
     events.emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
 
@@ -144,8 +149,11 @@ pub async fn dump(
         let exit = if stop.is_cancelled() { Exit::Interrupted } else { Exit::StartOver };
         Error::new(exit, Unfinished { directory: settings.archive.clone(), cause })
     };
-    let copied =
-        copy(&source, &plan, &snapshot, &writer, (settings, events, stop)).await.map_err(unfinished)?;
+    let copying = async {
+        let copied = copy(&source, &plan, &snapshot, &writer, (settings, events, stop)).await;
+        copied.map_err(|fault| Error { exit: Exit::StartOver, fault })
+    };
+    let copied = naming_lock_holders(&[&source], copying).await.map_err(|error| unfinished(error.fault))?;
     confirm(&writer, &plan, &copied).map_err(|error: ArchivingError| unfinished(Box::new(error)))?;
     let recomputed = hash(&source, &plan, &snapshot, (settings, events, stop)).await.map_err(unfinished)?;
     let (sequences, now) = last_look(&source, &snapshot.catalog).await.map_err(unfinished)?;

@@ -9,12 +9,16 @@
 use std::ffi::OsString;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::child::{ChildEndpoint, ChildError, ChildLimits, own_warnings, run};
 use super::client::ClientTools;
 use super::entry::Entry;
 use super::script::{self, ScriptError};
 use crate::error::{Class, Fault, Side};
+
+/// How long `pg_dump` waits for a lock: as long as sessions do (`sql/session/pin.sql`).
+const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// What to dump.
 #[derive(Debug, Clone)]
@@ -29,8 +33,8 @@ pub struct DumpRequest<'a> {
     pub snapshot: Option<&'a str>,
     /// The archive's path; the file must not exist.
     pub archive: &'a Path,
-    /// When to give up. A table whose lock is not granted within half of the stall limit ends
-    /// the dump, too.
+    /// When to give up. A table whose lock is not granted within half a minute, or half of the stall limit, ends the
+    /// dump, too.
     pub limits: &'a ChildLimits,
 }
 
@@ -103,6 +107,18 @@ impl Fault for DumpError {
         matches!(self, DumpError::Dump { cause, .. } if cause.is_retryable())
     }
 
+    fn lock_timeout(&self) -> Option<Side> {
+        match self {
+            // The server may speak another language; this is pg_dump's own word for the statement that failed.
+            DumpError::Dump { side, cause: ChildError::Failed { message, .. } }
+                if message.contains("LOCK TABLE") =>
+            {
+                Some(*side)
+            }
+            _ => None,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             DumpError::Archive { .. } => Some("name a run directory that is writable and new".to_owned()),
@@ -168,8 +184,9 @@ fn dump_arguments(request: &DumpRequest<'_>) -> Vec<OsString> {
     if let Some(snapshot) = request.snapshot {
         arguments.push(format!("--snapshot={snapshot}").into());
     }
-    // Half of it, so that pg_dump can say which table it waited for before it is stopped for its silence.
-    arguments.push(format!("--lock-wait-timeout={}", request.limits.stall.as_millis() / 2).into());
+    // At most half of the stall, so that pg_dump can say which table it waited for before it is stopped for its silence.
+    let lock_wait = LOCK_WAIT.min(request.limits.stall / 2);
+    arguments.push(format!("--lock-wait-timeout={}", lock_wait.as_millis()).into());
     arguments.push(with_path("--file=", request.archive));
     arguments
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Class, Fault};
+use crate::error::{Class, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::pg::server_error::describe_chain;
 use crate::pg::session::{self, Access, Endpoint, Session, SessionError};
@@ -148,6 +148,18 @@ impl Fault for LaneError {
                 // A stream that ends early is a connection that was cut.
                 RelayError::Stalled(_) | RelayError::TargetStalled(_) | RelayError::Stream(_) => true,
                 _ => false,
+            },
+        }
+    }
+
+    fn lock_timeout(&self) -> Option<Side> {
+        match self {
+            LaneError::Interrupted => None,
+            LaneError::Session { source, .. } => source.lock_timeout(),
+            LaneError::Stream { source, .. } => match &source.0 {
+                RelayError::Source(error) if session::is_lock_timeout(error) => Some(Side::Source),
+                RelayError::Target(error) if session::is_lock_timeout(error) => Some(Side::Target),
+                _ => None,
             },
         }
     }

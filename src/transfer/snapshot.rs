@@ -65,6 +65,14 @@ impl Fault for SnapshotError {
         }
     }
 
+    fn lock_timeout(&self) -> Option<Side> {
+        match self {
+            SnapshotError::Session(error) => error.lock_timeout(),
+            SnapshotError::Catalog(error) => error.lock_timeout(),
+            SnapshotError::Restless(_) => None,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             SnapshotError::Session(error) => error.hint(),

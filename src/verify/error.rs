@@ -2,7 +2,7 @@
 //! outcome of that object's check.
 
 use crate::catalog::CatalogError;
-use crate::error::{Class, Fault};
+use crate::error::{Class, Fault, Side};
 use crate::pg::{ConnInfoError, SessionError};
 use crate::schema::DumpError;
 use crate::transfer::archive::ArchiveError;
@@ -56,6 +56,16 @@ impl Fault for VerifyError {
             VerifyError::Dump(error) => error.is_retryable(),
             VerifyError::Archive(error) => error.is_retryable(),
             VerifyError::Password(error) => error.is_retryable(),
+        }
+    }
+
+    fn lock_timeout(&self) -> Option<Side> {
+        match self {
+            VerifyError::Interrupted | VerifyError::Password(_) => None,
+            VerifyError::Session(error) => error.lock_timeout(),
+            VerifyError::Catalog(error) => error.lock_timeout(),
+            VerifyError::Read(error) => error.lock_timeout(),
+            VerifyError::Dump(error) => error.lock_timeout(),
         }
     }
 

@@ -267,8 +267,55 @@ fn a_source_table_that_is_locked() {
     source.psql("CREATE TABLE busy (id integer); CREATE TABLE idle (id integer)");
     let target = target();
     let held = hold(&source.uri(), "LOCK TABLE busy IN ACCESS EXCLUSIVE MODE");
-    refused(&Move::new(&source, &target), &target, &["lock timeout", "another session holds the lock"]);
+    refused(&Move::new(&source, &target), &target, &["lock timeout", &holder(&source, "busy")]);
     drop(held);
+}
+
+/// How the session is named that holds a table, or waits for it.
+fn holder(database: &Database, table: &str) -> String {
+    database.admin_psql(&format!(
+        "SELECT format('session %s of role %s (\"%s\", statement begun %s UTC) %s AccessExclusiveLock on public.{table}',
+                       pid, usename, application_name, to_char(query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'),
+                       CASE WHEN granted THEN 'holds' ELSE 'waits for' END)
+         FROM pg_locks JOIN pg_stat_activity USING (pid)
+         WHERE mode = 'AccessExclusiveLock' AND relation = 'public.{table}'::regclass"
+    ))
+}
+
+#[test]
+fn a_target_table_that_is_locked() {
+    let target = target();
+    target.psql("CREATE TABLE busy (id integer)");
+    let held = hold(&target.uri(), "LOCK TABLE busy IN ACCESS EXCLUSIVE MODE");
+    let run = Move::new(&SOURCE, &target);
+    run.run(&[]).assert(3, &["lock timeout", &holder(&target, "busy"), "SELECT pg_terminate_backend("]);
+    drop(held);
+}
+
+#[test]
+fn a_drop_that_waits_for_the_run_is_named_before_and_after() {
+    let source = quiet(15, "").database();
+    source.psql("CREATE TABLE photo (id integer PRIMARY KEY)");
+    let target = target();
+    let run = Move::new(&source, &target);
+    // pg_dump reads this catalog when it has its locks.
+    let held = hold(&source.admin_uri(), "LOCK TABLE pg_catalog.pg_init_privs");
+    let mut running = run.start(&[]);
+    let is_held = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'pg_dump'
+        AND datname = current_database() AND wait_event_type = 'Lock'";
+    assert!(wait_until(&mut running, &source, is_held), "{}", running.output());
+    let uri = format!("{}&application_name=immich", source.uri());
+    let dropping = std::thread::spawn(move || psql(&uri, "SET lock_timeout = '90s'; DROP TABLE photo"));
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'public.photo'::regclass";
+    assert!(wait_until(&mut running, &source, waits), "{}", running.output());
+    let named = format!("{}, behind the run's own locks", holder(&source, "photo"));
+    drop(held);
+    let pid = named.split(' ').nth(1).expect("its process");
+    let remedy = format!("end it on the source: SELECT pg_terminate_backend({pid})");
+    running
+        .wait()
+        .assert(5, &[&format!("warning: {named}"), &format!("lock on the source: {named}"), &remedy]);
+    dropping.join().expect("the thread ends").expect("nobody holds the table any more");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use pgmove::schema::{
 use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Install, PASSWORD, Server};
+use crate::support::{Install, PASSWORD, Server, hold};
 
 const LEGACY: &str = include_str!("../fixtures/schema/legacy.sql");
 const NASTY: &str = include_str!("../fixtures/schema/nasty.sql");
@@ -70,6 +70,25 @@ async fn dump(tools: &ClientTools, keywords: &str, snapshot: Option<&str>, archi
     dump_schema(&request)
         .await
         .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_pg_dump_may_not_lock_is_a_lock_that_was_waited_for() {
+    let database = Server::shared(16).database();
+    database.psql("CREATE TABLE busy (id integer)");
+    let held = hold(&database.uri(), "LOCK TABLE busy IN ACCESS EXCLUSIVE MODE");
+    let scratch = tempfile::tempdir().expect("a directory");
+    let request = DumpRequest {
+        side: Side::Source,
+        tools: &newest_tools().await,
+        endpoint: &ChildEndpoint { dbname_keywords: database.uri(), passfile_line: None },
+        snapshot: None,
+        archive: &scratch.path().join("schema.dump"),
+        limits: &ChildLimits { stall: Duration::from_secs(4), cancel: CancellationToken::new() },
+    };
+    let error = dump_schema(&request).await.expect_err("the lock is not granted");
+    assert_eq!(error.lock_timeout(), Some(Side::Source), "{error:?}");
+    drop(held);
 }
 
 async fn major(client: &Client) -> i32 {

@@ -38,12 +38,17 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Fails, with all output, unless the exit code is this and the output holds these phrases.
+    /// Fails, with all output, unless the exit code is this and the output holds these phrases, wrapped or not.
     #[track_caller]
     pub(crate) fn assert(&self, code: i32, phrases: &[&str]) {
         assert_eq!(self.code, Some(code), "{}", self.output);
+        let unwrapped = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         for phrase in phrases {
-            assert!(self.output.contains(phrase), "no {phrase:?} in:\n{}", self.output);
+            assert!(
+                unwrapped(&self.output).contains(&unwrapped(phrase)),
+                "no {phrase:?} in:\n{}",
+                self.output
+            );
         }
     }
 }
