@@ -21,7 +21,6 @@ use signal_hook::consts::SIGINT;
 
 use crate::{
     cluster::{Cluster, SUPERUSER, SUPERUSER_PASSWORD},
-    install::Install,
     process, servers,
 };
 
@@ -44,6 +43,9 @@ const LEGACY_PASSWORD: &str = "legacy-demo";
 const APP: &str = "app";
 const APP_PASSWORD: &str = "app-demo";
 
+/// The legacy server and the new one.
+pub(crate) const SERVERS: [u32; 2] = [15, 18];
+
 /// Shows a move and ends with pgmove's exit code.
 ///
 /// # Errors
@@ -52,12 +54,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let begun = Instant::now();
     let steps = Steps { interrupted: Arc::default() };
     steps.show("getting the servers")?;
-    let installs = servers::provide()?;
-    let find = |major| {
-        let found = installs.iter().find(|install: &&Install| install.major == major);
-        found.with_context(|| format!("there is no PostgreSQL {major}"))
-    };
-    let (old, new) = (find(15)?, find(18)?);
+    let installs = servers::provide_some(&SERVERS)?;
+    let [old, new] = &installs[..] else { bail!("there are {} servers", installs.len()) };
     steps.show("building pgmove")?;
     let pgmove = process::build("release")?;
 

