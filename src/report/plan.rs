@@ -257,6 +257,6 @@ mod tests {
             !statements.is_empty() && statements.iter().all(|statement| text.contains(*statement)),
             "{text}"
         );
-        assert!(text.contains("\n  and 13 more, 106 kB in all\n"), "{text}");
+        assert!(text.contains("\n  and 13 more, 104 KiB in all\n"), "{text}");
     }
 }

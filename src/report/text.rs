@@ -1,7 +1,7 @@
 //! How numbers and names are written for a person.
 //!
-//! One form everywhere: thousands with commas, decimal units (1 MB is 1,000,000 bytes), durations in at most
-//! two units. Whatever comes from a database goes through [`escape`] before it reaches a terminal.
+//! One form everywhere: thousands with commas, binary units as in the options and in PostgreSQL's settings (1 MiB is
+//! 1,048,576 bytes), durations in at most two units. Whatever comes from a database goes through [`escape`] before it reaches a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -110,16 +110,16 @@ pub(super) fn count(value: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(value), if value == 1 { one } else { many })
 }
 
-/// `312 MB`, with three significant digits.
+/// `312 MiB`, with three significant digits; four from 1000 to 1023.
 pub fn bytes(value: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
     let mut scaled = value as f64;
     let mut unit = "B";
-    for larger in ["kB", "MB", "GB", "TB", "PB", "EB"] {
-        if scaled < 999.5 {
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+        if scaled < 1023.5 {
             break;
         }
-        scaled /= 1000.0;
+        scaled /= 1024.0;
         unit = larger;
     }
     let digits = match scaled {
@@ -131,13 +131,13 @@ pub fn bytes(value: u64) -> String {
     format!("{scaled:.digits$} {unit}")
 }
 
-/// `76.0 MB/s`; `None` where there is nothing to divide.
+/// `76.0 MiB/s`; `None` where there is nothing to divide.
 pub(super) fn rate(value: u64, seconds: f64) -> Option<String> {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "both are positive, and three digits are shown"
+        reason = "both are positive, and four digits are shown"
     )]
     (value > 0 && seconds > 0.001).then(|| format!("{}/s", bytes((value as f64 / seconds) as u64)))
 }
@@ -179,16 +179,19 @@ mod tests {
     fn numbers_are_written_in_one_form() {
         assert_eq!([0, 999, 1000, 1_204_331].map(number), ["0", "999", "1,000", "1,204,331"]);
         assert_eq!(
-            [0, 999, 1000, 9_994, 9_996, 312_400_000, 999_600_000].map(bytes),
-            ["0 B", "999 B", "1.00 kB", "9.99 kB", "10.0 kB", "312 MB", "1.00 GB"]
+            [0, 1023, 1 << 10, 10_229, 10_236, 312 << 20, 1023 << 20, (1 << 30) - 1, 1 << 30].map(bytes),
+            [
+                "0 B", "1023 B", "1.00 KiB", "9.99 KiB", "10.0 KiB", "312 MiB", "1023 MiB", "1.00 GiB",
+                "1.00 GiB"
+            ]
         );
-        assert_eq!(bytes(u64::MAX), "18.4 EB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
         assert_eq!(
             [0.0, 0.012, 4.08, 41.7, 125.0, 3720.0, 273_600.0].map(duration),
             ["0 ms", "12 ms", "4.1 s", "41.7 s", "2 min 05 s", "1 h 02 min", "3 d 04 h"]
         );
         assert_eq!(clock(41.7), "42 s");
-        assert_eq!(rate(76_000_000, 1.0).as_deref(), Some("76.0 MB/s"));
+        assert_eq!(rate(76 << 20, 1.0).as_deref(), Some("76.0 MiB/s"));
         assert_eq!(rate(76, 0.0), None);
     }
 

@@ -7,7 +7,7 @@ use crate::report::progress::{LaneItem, StageProgress};
 use crate::report::text;
 
 impl StageProgress {
-    /// `61 %  73,000 rows  190 MB of about 312 MB  76.0 MB/s  2 s left`.
+    /// `61 %  73,000 rows  190 MiB of about 312 MiB  76.0 MiB/s  2 s left`.
     pub(in crate::report) fn line(&self, now: Duration) -> String {
         let elapsed = now.saturating_sub(self.begun.unwrap_or(self.started)).as_secs_f64();
         let mut parts = Vec::new();
@@ -49,7 +49,7 @@ impl StageProgress {
         parts.join("  ")
     }
 
-    /// `43 chunks, about 120,000 rows, about 312 MB`.
+    /// `43 chunks, about 120,000 rows, about 312 MiB`.
     pub(in crate::report) fn totals(&self) -> String {
         let mut parts = Vec::new();
         parts.extend(self.total_items.map(|items| text::count(items, self.noun(false), self.noun(true))));
@@ -58,7 +58,7 @@ impl StageProgress {
         parts.join(", ")
     }
 
-    /// `copy     39 tables  120,000 rows  312 MB  4.1 s  76.0 MB/s`.
+    /// `copy     39 tables  120,000 rows  312 MiB  4.1 s  76.0 MiB/s`.
     pub(in crate::report) fn finished_line(&self) -> String {
         let seconds = self.finished.unwrap_or_default();
         let mut parts = Vec::new();
