@@ -37,7 +37,7 @@ pub(crate) struct Display {
     /// Print nothing but errors and the verdict
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Tell more: each statement's object (-v), the log of the libraries (-vv)
+    /// Tell more: each statement's object, and every object that differs as planned (-v); the log of the libraries (-vv)
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// What stdout carries: text for people, or JSON, one event a line and the result last
@@ -128,15 +128,43 @@ pub(crate) struct Endpoints {
     /// The database to move from: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
     #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
     pub(crate) source: String,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// The database that is written to, and the programs that both sides are asked with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Databases")]
+pub(crate) struct Target {
     /// The database to move into; its role is an ordinary owner of the database
-    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET", hide_env_values = true)]
-    pub(crate) target: String,
+    #[arg(long = "target", value_name = "URI", env = "PGMOVE_TARGET", hide_env_values = true)]
+    pub(crate) database: String,
     /// The same database as a superuser, for what its owner may not do (the plan names each statement)
-    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET_ADMIN", hide_env_values = true)]
-    pub(crate) target_admin: Option<String>,
+    #[arg(long = "target-admin", value_name = "URI", env = "PGMOVE_TARGET_ADMIN", hide_env_values = true)]
+    pub(crate) admin: Option<String>,
     /// Where pg_dump and pg_restore are, if not on PATH (at least as new as both servers)
     #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_CLIENT_DIRECTORY")]
     pub(crate) client_directory: Option<PathBuf>,
+}
+
+/// How a target is loaded, from a server or from an archive.
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    /// Go on with the interrupted run in the run directory
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Where plan and journal of the run are kept [default: pgmove-runs/<database>]
+    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// How many lanes load and build at once [default: from the servers and this machine]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
+    pub(crate) jobs: Option<u16>,
+    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    pub(crate) index_memory: Option<u64>,
+    /// Leave pgmove's ledger (schema pgmove) in the target
+    #[arg(long)]
+    pub(crate) keep_ledger: bool,
 }
 
 #[derive(Debug, Args)]
@@ -149,9 +177,8 @@ pub(crate) struct Run {
     /// Also read and hash every row of the source in a dry run
     #[arg(long, requires = "dry_run")]
     pub(crate) digests: bool,
-    /// Go on with the interrupted run in the run directory
-    #[arg(long)]
-    pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) load: Load,
     /// Drop everything that the target database holds before the move; DATABASE must be its name. Extensions and
     /// settings stay
     #[arg(long, value_name = "DATABASE")]
@@ -159,24 +186,12 @@ pub(crate) struct Run {
     /// Make the source refuse writes before its snapshot is taken, and leave it so (see `pgmove unfence`)
     #[arg(long)]
     pub(crate) fence: bool,
-    /// Where plan and journal of the run are kept [default: pgmove-runs/<database>]
-    #[arg(long = "run-dir", value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
-    pub(crate) directory: Option<PathBuf>,
-    /// How many lanes copy and build at once [default: from both servers and this machine]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
-    pub(crate) jobs: Option<u16>,
     /// Split tables into chunks of about this size [default: from size and jobs]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub(crate) chunk_size: Option<u64>,
-    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
-    pub(crate) index_memory: Option<u64>,
     /// Accept that the source was written since the snapshot; without it such a run does not end with 0
     #[arg(long)]
     pub(crate) accept_writes: bool,
-    /// Leave pgmove's ledger (schema pgmove) in the target
-    #[arg(long)]
-    pub(crate) keep_ledger: bool,
     /// Write a compressed archive of the source beside the load, into a new directory (see `pgmove restore`)
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "dry_run")]
     pub(crate) archive: Option<PathBuf>,
@@ -238,35 +253,16 @@ pub(crate) struct Restore {
     /// The archive to load
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) archive: PathBuf,
-    /// The database to load it into; its role is an ordinary owner of the database
-    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET", hide_env_values = true)]
-    pub(crate) target: String,
-    /// The same database as a superuser, for what its owner may not do (the plan names each statement)
-    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET_ADMIN", hide_env_values = true)]
-    pub(crate) target_admin: Option<String>,
-    /// Where pg_dump and pg_restore are, if not on PATH (at least as new as both servers)
-    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_CLIENT_DIRECTORY")]
-    pub(crate) client_directory: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) choices: Choices,
     /// Read the archive's description, print what would be done, and write nothing
     #[arg(long, conflicts_with = "resume")]
     pub(crate) dry_run: bool,
-    /// Go on with the interrupted restore in the run directory
-    #[arg(long)]
-    pub(crate) resume: bool,
-    /// Where plan and journal of the restore are kept [default: pgmove-runs/<database>]
-    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
-    pub(crate) run_dir: Option<PathBuf>,
-    /// How many lanes load and build at once [default: from the server and this machine]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
-    pub(crate) jobs: Option<u16>,
-    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
-    pub(crate) index_memory: Option<u64>,
-    /// Leave pgmove's ledger (schema pgmove) in the target
-    #[arg(long)]
-    pub(crate) keep_ledger: bool,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    // A heading is for all that follows it.
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
 }
 
 #[derive(Debug, Subcommand)]
@@ -308,4 +304,30 @@ pub(crate) struct Fence {
     /// Where the former setting is kept [default: pgmove-runs/<database>]
     #[arg(long = "run-dir", value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
     pub(crate) directory: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn what_a_run_and_a_restore_share_stands_under_the_same_headings() {
+        let command = Arguments::command();
+        let heading = |name: &str, option: &str| {
+            let command = command.find_subcommand(name).expect("a command");
+            let found = command.get_arguments().find(|argument| argument.get_long() == Some(option));
+            found.unwrap_or_else(|| panic!("{name} has no --{option}")).get_help_heading()
+        };
+        for (expected, options) in [
+            (None, &["dry-run", "resume", "run-dir", "jobs", "index-memory", "keep-ledger"][..]),
+            (Some("Databases"), &["target", "target-admin", "client-directory"]),
+            (Some("Rewrites"), &["owner", "vector-index"]),
+        ] {
+            for option in options {
+                assert_eq!([heading("run", option), heading("restore", option)], [expected; 2], "--{option}");
+            }
+        }
+    }
 }

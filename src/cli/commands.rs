@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Archive, Command, Dump, Fence, Restore, Run, Verify};
+use super::arguments::{Archive, Choices, Command, Dump, Fence, Load, Restore, Run, Verify};
 use super::connections;
 use crate::cutover::fence;
 use crate::error::{Class, Error, Exit, Fault, Side};
@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::preflight::Finding;
 use crate::report::{self, Scope};
 use crate::run;
-use crate::settings::{DumpSettings, RunSettings};
+use crate::settings::{Connections, DumpSettings, RunSettings};
 use crate::transfer::archive;
 use crate::verify::read::Method;
 use crate::verify::subjects::Reading;
@@ -127,22 +127,41 @@ fn run_settings(options: &Run) -> Result<RunSettings, Error> {
     let connections = connections::of(&options.endpoints)?;
     let source = connections.source.as_ref().expect("a run has a source");
     Ok(RunSettings {
-        run_dir: run_dir(options.directory.as_deref(), source.database()),
-        choices: connections::choices(&options.choices),
-        dry_run: options.dry_run,
         digests: options.digests,
-        resume: options.resume,
         replace: replaces(options.replace.as_deref(), &connections.target)?,
         fence: options.fence,
-        jobs: options.jobs,
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
-        index_memory: options.index_memory.map(|size| size * MIB),
         accept_writes: options.accept_writes,
-        keep_ledger: options.keep_ledger,
         archive: options.archive.clone(),
-        restored: None,
-        connections,
+        ..load_settings(&options.load, &options.choices, options.dry_run, source.database(), &connections)
     })
+}
+
+/// What a run and a restore have in common; the rest is as a restore has it.
+fn load_settings(
+    load: &Load,
+    choices: &Choices,
+    dry_run: bool,
+    database: &str,
+    connections: &Connections,
+) -> RunSettings {
+    RunSettings {
+        connections: connections.clone(),
+        run_dir: run_dir(load.run_dir.as_deref(), database),
+        choices: connections::choices(choices),
+        dry_run,
+        digests: false,
+        resume: load.resume,
+        replace: false,
+        fence: false,
+        jobs: load.jobs,
+        chunk_bytes: None,
+        index_memory: load.index_memory.map(|size| size * MIB),
+        accept_writes: false,
+        keep_ledger: load.keep_ledger,
+        archive: None,
+        restored: None,
+    }
 }
 
 /// `--replace` names another database than `--target` does.
@@ -175,24 +194,11 @@ fn replaces(named: Option<&str>, target: &ConnInfo) -> Result<bool, Error> {
 }
 
 fn restore_settings(options: &Restore) -> Result<RunSettings, Error> {
-    let (admin, client) = (options.target_admin.as_deref(), options.client_directory.clone());
-    let connections = connections::of_target(&options.target, admin, client)?;
+    let connections = connections::of_target(&options.target)?;
+    let database = connections.target.database();
     Ok(RunSettings {
-        run_dir: run_dir(options.run_dir.as_deref(), connections.target.database()),
-        choices: connections::choices(&options.choices),
-        connections,
-        dry_run: options.dry_run,
-        digests: false,
-        resume: options.resume,
-        fence: false,
-        jobs: options.jobs,
-        chunk_bytes: None,
-        index_memory: options.index_memory.map(|size| size * MIB),
-        accept_writes: false,
-        keep_ledger: options.keep_ledger,
-        replace: false,
-        archive: None,
         restored: Some(options.archive.clone()),
+        ..load_settings(&options.load, &options.choices, options.dry_run, database, &connections)
     })
 }
 

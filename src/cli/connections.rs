@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::arguments::{Choices, Endpoints, VectorIndex};
+use super::arguments::{Choices, Endpoints, Target, VectorIndex};
 use crate::error::{Error, Exit};
 use crate::pg::{ConnInfo, Defaults};
 use crate::plan::VectorIndexChoice;
@@ -21,23 +21,20 @@ pub(super) const STALL: Duration = Duration::from_secs(600);
 pub(super) fn of(endpoints: &Endpoints) -> Result<settings::Connections, Error> {
     Ok(settings::Connections {
         source: Some(conninfo(&endpoints.source, "source", "PGMOVE_SOURCE_PASSWORD")?),
-        ..of_target(&endpoints.target, endpoints.target_admin.as_deref(), endpoints.client_directory.clone())?
+        ..of_target(&endpoints.target)?
     })
 }
 
 /// Connections without a source server.
-pub(super) fn of_target(
-    target: &str,
-    admin: Option<&str>,
-    client_directory: Option<PathBuf>,
-) -> Result<settings::Connections, Error> {
+pub(super) fn of_target(target: &Target) -> Result<settings::Connections, Error> {
+    let admin = target.admin.as_deref();
     Ok(settings::Connections {
         source: None,
-        target: conninfo(target, "target", "PGMOVE_TARGET_PASSWORD")?,
+        target: conninfo(&target.database, "target", "PGMOVE_TARGET_PASSWORD")?,
         target_admin: admin
             .map(|text| conninfo(text, "target as administrator", "PGMOVE_TARGET_ADMIN_PASSWORD"))
             .transpose()?,
-        client: client_search(client_directory),
+        client: client_search(target.client_directory.clone()),
         stall: STALL,
     })
 }
