@@ -24,7 +24,9 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn new(display: &Display) -> Self {
         let has_notes = display.verbose > 0;
-        let mode = match (display.output, display.quiet, std::io::stderr().is_terminal()) {
+        let term = env::var("TERM").ok();
+        let is_able = |is_terminal| is_able(is_terminal, term.as_deref());
+        let mode = match (display.output, display.quiet, is_able(std::io::stderr().is_terminal())) {
             (Output::Json, _, _) => Mode::Json,
             (Output::Text, true, _) => Mode::Quiet,
             (Output::Text, false, true) => Mode::Bars { has_notes },
@@ -34,21 +36,42 @@ impl Screen {
             mode,
             output: display.output,
             is_quiet: display.quiet,
-            stdout: page(std::io::stdout().is_terminal()),
-            stderr: page(std::io::stderr().is_terminal()),
+            stdout: page(std::io::stdout().is_terminal(), is_able),
+            stderr: page(std::io::stderr().is_terminal(), is_able),
         }
     }
 }
 
-fn page(is_terminal: bool) -> Page {
+/// Whether it is a terminal that moves its cursor and shows colours: terminfo calls one that does not `dumb`, and one
+/// without a name promises nothing.
+fn is_able(is_terminal: bool, term: Option<&str>) -> bool {
+    is_terminal && !matches!(term, None | Some("" | "dumb"))
+}
+
+fn page(is_terminal: bool, is_able: impl Fn(bool) -> bool) -> Page {
     if !is_terminal {
         return Page { width: WIDTH, is_coloured: false };
     }
     let columns = console_width().unwrap_or(WIDTH);
-    Page { width: columns.clamp(40, 160), is_coloured: env::var_os("NO_COLOR").is_none() }
+    let is_coloured = is_able(is_terminal) && env::var_os("NO_COLOR").is_none();
+    Page { width: columns.clamp(40, 160), is_coloured }
 }
 
 /// The terminal's width.
 fn console_width() -> Option<u16> {
     console::Term::stderr().size_checked().map(|(_, columns)| columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_able;
+
+    #[test]
+    fn only_a_terminal_that_can_move_its_cursor_gets_bars() {
+        assert!(is_able(true, Some("xterm-256color")));
+        for term in [None, Some(""), Some("dumb")] {
+            assert!(!is_able(true, term), "{term:?}");
+        }
+        assert!(!is_able(false, Some("xterm-256color")));
+    }
 }
