@@ -79,7 +79,7 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
         report::print(&if screen.is_quiet {
             format!("{}\n", report::sentence(comparison, ended.scope))
         } else {
-            report::closing(comparison, timings, ended.scope, page)
+            report::closing(comparison, timings, ended.scope, screen.is_verbose, page)
         });
     }
     for line in &ended.lines {

@@ -15,6 +15,8 @@ pub(super) struct Screen {
     pub(super) mode: Mode,
     pub(super) output: Output,
     pub(super) is_quiet: bool,
+    /// Whether everything is listed.
+    pub(super) is_verbose: bool,
     /// Where results are printed.
     pub(super) stdout: Page,
     /// Where errors are printed.
@@ -36,6 +38,7 @@ impl Screen {
             mode,
             output: display.output,
             is_quiet: display.quiet,
+            is_verbose: has_notes,
             stdout: page(std::io::stdout().is_terminal(), is_able),
             stderr: page(std::io::stderr().is_terminal(), is_able),
         }

@@ -11,18 +11,26 @@ use crate::verify::{Aspect, Check, Comparison, Outcome, Verdict};
 
 /// So many tables are listed; the rest is counted.
 const LISTED_TABLES: usize = 20;
-/// So many objects are listed under one reason.
+/// So many objects are listed under one reason; all with `-v`.
 const LISTED_OBJECTS: usize = 20;
+/// The same where the reason is the plan's: nobody has to look for them.
+const LISTED_PLANNED: usize = 3;
 /// So many reasons are listed; all are in the JSON.
 const LISTED_REASONS: usize = 50;
 /// Digits of a checksum that are shown; enough to tell two apart, and all of them are in the JSON.
 const CHECKSUM_DIGITS: usize = 8;
 
-/// The whole report, the verdict last.
-pub fn closing(comparison: &Comparison, timings: &Timings, scope: Scope, page: Page) -> String {
+/// The whole report, the verdict last. With `is_verbose` every object is listed that is not simply equal.
+pub fn closing(
+    comparison: &Comparison,
+    timings: &Timings,
+    scope: Scope,
+    is_verbose: bool,
+    page: Page,
+) -> String {
     let mut sections =
         vec![stages(timings, page), tables(comparison, timings, page), vectors(comparison, page)];
-    sections.extend(details(comparison, page));
+    sections.extend(details(comparison, is_verbose, page));
     let colour = match comparison.verdict() {
         Verdict::Equal => Colour::Green,
         Verdict::Different => Colour::Red,
@@ -142,9 +150,14 @@ struct Group<'a> {
 }
 
 /// What was different, not compared, and as planned; objects with equal reasons together, unless rows are named.
-fn details(comparison: &Comparison, page: Page) -> Vec<String> {
+fn details(comparison: &Comparison, is_verbose: bool, page: Page) -> Vec<String> {
     let mut sections = Vec::new();
-    for (title, wanted) in [("different", 3), ("not compared", 2), ("different as planned", 1)] {
+    let limit = |limit: usize| if is_verbose { usize::MAX } else { limit };
+    for (title, wanted, listed) in [
+        ("different", 3, limit(LISTED_OBJECTS)),
+        ("not compared", 2, limit(LISTED_OBJECTS)),
+        ("different as planned", 1, limit(LISTED_PLANNED)),
+    ] {
         let mut groups: BTreeMap<(Aspect, &str, &str), Group<'_>> = BTreeMap::new();
         for check in comparison.checks.iter().filter(|check| severity(&check.outcome) == wanted) {
             let (reason, rows): (_, &[String]) = match &check.outcome {
@@ -161,26 +174,35 @@ fn details(comparison: &Comparison, page: Page) -> Vec<String> {
         if groups.is_empty() {
             continue;
         }
-        let mut out = format!("{title}:\n");
-        for ((aspect, reason, _), Group { objects, rows }) in groups.iter().take(LISTED_REASONS) {
-            if let [object] = objects[..] {
-                page.wrap(&mut out, "  ", &format!("{}: {reason}", named(*aspect, object)));
-            } else {
-                let (one, many) = noun(*aspect);
-                page.wrap(&mut out, "  ", &format!("{}: {reason}", count(objects.len() as u64, one, many)));
-                let names: Vec<_> =
-                    objects.iter().take(LISTED_OBJECTS).map(|object| escape(object)).collect();
-                let more = match objects.len() - names.len() {
-                    0 => String::new(),
-                    rest => format!(" and {} more", number(rest as u64)),
-                };
-                page.wrap(&mut out, "    ", &format!("{}{more}", names.join(", ")));
+        let is_cut = groups.len() > limit(LISTED_REASONS)
+            || groups.values().any(|Group { objects, .. }| objects.len() > listed);
+        let mut out = format!("{title}{}:\n", if is_cut { " (all with -v)" } else { "" });
+        for ((aspect, reason, _), Group { objects, rows }) in groups.iter().take(limit(LISTED_REASONS)) {
+            let (one, many) = noun(*aspect);
+            let head = match objects[..] {
+                [object] => named(*aspect, object),
+                _ => count(objects.len() as u64, one, many),
+            };
+            let names: Vec<_> = objects.iter().take(listed).map(|object| escape(object)).collect();
+            let names = match objects.len() - names.len() {
+                0 => names.join(", "),
+                rest => format!("{} and {} more", names.join(", "), number(rest as u64)),
+            };
+            match objects.len() {
+                1 => page.wrap(&mut out, "  ", &format!("{head}: {reason}")),
+                _ if listed == LISTED_PLANNED => {
+                    page.wrap(&mut out, "  ", &format!("{head}: {reason} ({names})"));
+                }
+                _ => {
+                    page.wrap(&mut out, "  ", &format!("{head}: {reason}"));
+                    page.wrap(&mut out, "    ", &names);
+                }
             }
             for row in *rows {
                 page.wrap(&mut out, "    row ", &escape(row));
             }
         }
-        if groups.len() > LISTED_REASONS {
+        if groups.len() > limit(LISTED_REASONS) {
             let _ = writeln!(out, "  and {} more", number((groups.len() - LISTED_REASONS) as u64));
         }
         sections.push(out);
@@ -215,13 +237,25 @@ mod tests {
 
     #[test]
     fn the_end_of_a_proven_move() {
-        insta::assert_snapshot!(closing(&sample::equal(), &sample::timings(), sample::scope(), sample::PAGE));
+        insta::assert_snapshot!(closing(
+            &sample::equal(),
+            &sample::timings(),
+            sample::scope(),
+            false,
+            sample::PAGE
+        ));
     }
 
     #[test]
     fn the_end_of_a_comparison_that_differs() {
         let page = Page { width: 80, ..sample::PAGE };
-        insta::assert_snapshot!(closing(&sample::different(), &Timings::default(), sample::scope(), page));
+        insta::assert_snapshot!(closing(
+            &sample::different(),
+            &Timings::default(),
+            sample::scope(),
+            false,
+            page
+        ));
     }
 
     #[test]
@@ -230,6 +264,7 @@ mod tests {
             &sample::counted(),
             &Timings::default(),
             Scope::default(),
+            false,
             sample::PAGE
         ));
     }
@@ -242,8 +277,31 @@ mod tests {
             comparison.tables.push(TableResult { table: name.clone(), rows: [table; 2], checksums: None });
             comparison.push(name, Aspect::Rows, Outcome::Equal);
         }
-        let text = closing(&comparison, &Timings::default(), Scope::default(), sample::PAGE);
+        let text = closing(&comparison, &Timings::default(), Scope::default(), false, sample::PAGE);
         assert!(text.contains("\nand 980 more, all equal\n") && text.contains("public.t999"), "{text}");
+    }
+
+    #[test]
+    fn what_is_as_planned_is_one_line_a_reason_and_all_of_it_when_asked() {
+        let mut comparison = Comparison::default();
+        for table in 0..107 {
+            comparison.push(
+                format!("TABLE public.t{table}"),
+                Aspect::Schema,
+                Outcome::as_planned("given to app"),
+            );
+        }
+        comparison.push("vectors", Aspect::Extension, Outcome::as_planned("replaced by vector"));
+        let text = |is_verbose| {
+            closing(&comparison, &Timings::default(), Scope::default(), is_verbose, sample::PAGE)
+        };
+        let expected = "different as planned (all with -v):\n  \
+            107 schema objects: given to app (TABLE public.t0, TABLE public.t1, TABLE public.t2 and 104 more)\n  \
+            extension vectors: replaced by vector\n\n";
+        assert!(text(false).starts_with(expected), "{}", text(false));
+        let all = text(true).split_whitespace().collect::<Vec<_>>().join(" ");
+        let names: Vec<String> = (0..107).map(|table| format!("TABLE public.t{table}")).collect();
+        assert!(all.contains(&names.join(", ")) && !all.contains("more"), "{all}");
     }
 
     #[test]
@@ -256,7 +314,7 @@ mod tests {
             Aspect::Rows,
             Outcome::Different { detail: "1 row".into(), rows: vec!["\x07".into()] },
         );
-        let text = closing(&comparison, &Timings::default(), Scope::default(), sample::PAGE);
+        let text = closing(&comparison, &Timings::default(), Scope::default(), false, sample::PAGE);
         assert!(!text.contains(['\x1b', '\x07']), "{text}");
         assert!(!text.lines().any(|line| line.trim_start().starts_with("equal")), "{text}");
     }
