@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use crate::support::{Database, Move, Server, Variant, hold, leftovers, pgmove, psql, state, wait_until};
+use crate::support::{
+    Database, Ended, Move, Server, Variant, hold, leftovers, pgmove, psql, state, wait_until,
+};
 
 /// A small source that all tests here read, on a server that nobody writes to.
 static SOURCE: LazyLock<Database> = LazyLock::new(|| {
@@ -267,7 +269,27 @@ fn a_source_table_that_is_locked() {
     source.psql("CREATE TABLE busy (id integer); CREATE TABLE idle (id integer)");
     let target = target();
     let held = hold(&source.uri(), "LOCK TABLE busy IN ACCESS EXCLUSIVE MODE");
-    refused(&Move::new(&source, &target), &target, &["lock timeout", &holder(&source, "busy")]);
+    let named = holder(&source, "busy");
+    let archive = tempfile::tempdir().expect("a temporary directory");
+    let arguments = [
+        vec!["dump".into(), format!("--archive={}", archive.path().display())],
+        vec!["verify".into(), format!("--target={}", target.uri())],
+    ];
+    // They wait together.
+    std::thread::scope(|scope| {
+        for arguments in &arguments {
+            let (named, uri) = (&named, source.uri());
+            scope.spawn(move || {
+                let output = pgmove().args(arguments).args(["--source", &uri]).output().expect("pgmove runs");
+                let output = Ended {
+                    code: output.status.code(),
+                    output: String::from_utf8_lossy(&output.stderr).into_owned(),
+                };
+                output.assert(3, &["lock timeout", named]);
+            });
+        }
+        refused(&Move::new(&source, &target), &target, &["lock timeout", &named]);
+    });
     drop(held);
 }
 
