@@ -124,13 +124,20 @@ impl Context<'_> {
     }
 
     /// Names who is in the way where work ends for want of a lock.
-    async fn naming_lock_holders<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let source = match &self.source {
-            Source::Server(endpoint) => Some(endpoint),
-            Source::Archive(_) => None,
-        };
-        let endpoints: Vec<&Endpoint> = source.into_iter().chain([&self.target]).collect();
-        naming_lock_holders(&endpoints, work).await
+    fn naming_lock_holders<'a, T: 'a>(
+        &'a self,
+        work: impl Future<Output = Result<T, Error>> + 'a,
+    ) -> impl Future<Output = Result<T, Error>> + 'a {
+        // Stages are large futures.
+        let work = Box::pin(work);
+        async move {
+            let source = match &self.source {
+                Source::Server(endpoint) => Some(endpoint),
+                Source::Archive(_) => None,
+            };
+            let endpoints: Vec<&Endpoint> = source.into_iter().chain([&self.target]).collect();
+            naming_lock_holders(&endpoints, work).await
+        }
     }
 
     /// The safe point between two stages.
@@ -292,7 +299,7 @@ impl Context<'_> {
             self.finish_archive(writer, directory, &plan, &found, (&checked, &snapshot)).await?;
         }
         self.safe_point()?;
-        let verifying = Box::pin(self.verify(directory, &checked, &plan, &found, snapshot));
+        let verifying = self.verify(directory, &checked, &plan, &found, snapshot);
         let comparison = self.naming_lock_holders(verifying).await?;
         // Before the verdict: if the target crashed, what was compared may be gone, and so is this session.
         ledger::seal(&holder.client).await.map_err(|error| {
