@@ -8,7 +8,7 @@ use crate::catalog::SourceState;
 use crate::error::{Class, Error, Exit, Fault};
 use crate::journal::{Record, RunDirectory};
 use crate::pg::{Access, Session, SessionError};
-use crate::plan::{Phase, Plan, make};
+use crate::plan::{Plan, TablePlan, make};
 use crate::schema::Entry;
 use crate::transfer::digest::Digest;
 use crate::transfer::lane::large_object;
@@ -36,6 +36,11 @@ pub enum ResumeError {
     /// A table has changed that cannot be copied again.
     #[error("{0} has changed on the source, and its foreign keys or triggers are made already")]
     Tied(String),
+    /// A crash of the target's server has emptied an unlogged table that cannot be loaded again.
+    #[error(
+        "{0} is unlogged: a crash of the target's server emptied it, and its foreign keys or triggers are made already"
+    )]
+    Emptied(String),
     /// A session failed.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -44,7 +49,7 @@ pub enum ResumeError {
 impl Fault for ResumeError {
     fn class(&self) -> Class {
         match self {
-            ResumeError::OtherLedger { .. } => Class::Target,
+            ResumeError::OtherLedger { .. } | ResumeError::Emptied(_) => Class::Target,
             ResumeError::OtherArchive => Class::User,
             ResumeError::SchemaChanged(_) | ResumeError::Tied(_) => Class::Source,
             ResumeError::Session(error) => error.class(),
@@ -140,21 +145,27 @@ impl Context<'_> {
             found => return Err(start_over(ResumeError::OtherLedger { run: self.run.clone(), found })),
         }
         let mut done = ledger::read(&session.client).await.map_err(broken)?;
-        if !latest_state(directory.records()).is_some_and(|state| state.is_proven_equal(&snapshot.state)) {
-            if matches!(self.source, Source::Archive(_)) {
+        refuse_emptied(&session, &plan, &done).await?;
+        let state = latest_state(directory.records());
+        let is_unchanged = state.is_some_and(|state| state.is_proven_equal(&snapshot.state));
+        if matches!(self.source, Source::Archive(_)) {
+            if !is_unchanged {
                 return Err(start_over(ResumeError::OtherArchive));
             }
+        } else if is_unchanged {
+            // A crash of the source's server empties them, and gives out no transaction id.
+            let unlogged = |planned: &TablePlan| planned.is_unlogged;
+            self.prove_tables(snapshot, &plan, unlogged, &mut done, &session).await?;
+        } else {
             self.prove_again(directory, checked, snapshot, &mut plan, &mut done, &session).await?;
-            let record = Record::Planned { state: snapshot.state.clone() };
-            append(directory, record)?;
+            append(directory, Record::Planned { state: snapshot.state.clone() })?;
         }
         session.close().await;
         Ok(Some((plan, done)))
     }
 
     /// The source may have changed since the rows in the target were read: its schema must be the same, and each
-    /// loaded table must have the digest that was loaded, as of the new snapshot. A table that has changed is
-    /// copied again.
+    /// loaded table is proven.
     async fn prove_again(
         &self,
         directory: &RunDirectory,
@@ -171,7 +182,32 @@ impl Context<'_> {
             return Err(Error::new(Exit::StartOver, ResumeError::SchemaChanged(changed)));
         }
         self.events.note("the source may have changed since; reading and hashing what was copied");
-        for (table, planned) in plan.tables.iter().enumerate() {
+        self.prove_tables(snapshot, plan, |_| true, done, target).await?;
+        // Large objects have no digest in the ledger: they are copied again, those that are there now.
+        for (batch, &planned) in plan.large_objects.iter().enumerate() {
+            let item = Work::LargeObjects { batch }.item(plan).expect("a batch is in the ledger");
+            let message = format!("{}; {}", large_object::remove(planned), ledger::forget(&item));
+            target
+                .run(&message, "remove large objects")
+                .await
+                .map_err(|error| Error::new(Exit::Resumable, error))?;
+            done.remove(&item);
+        }
+        plan.large_objects = make::batches(&snapshot.large_objects);
+        directory.write_document(PLAN, plan).map_err(|error| Error::new(Exit::Resumable, error))
+    }
+
+    /// Each loaded table that `is_doubtful` must have the digest that was loaded, as of the new snapshot. One that
+    /// has changed is copied again.
+    async fn prove_tables(
+        &self,
+        snapshot: &Snapshot,
+        plan: &Plan,
+        is_doubtful: impl Fn(&TablePlan) -> bool,
+        done: &mut HashMap<String, Option<Digest>>,
+        target: &Session,
+    ) -> Result<(), Error> {
+        for (table, planned) in plan.tables.iter().enumerate().filter(|(_, found)| is_doubtful(found)) {
             self.safe_point()?;
             let items: Vec<String> = (0..planned.chunks.len())
                 .filter_map(|chunk| Work::Chunk { table, chunk }.item(plan))
@@ -187,14 +223,7 @@ impl Context<'_> {
                 continue;
             }
             // TRUNCATE fails where a foreign key points to the table, and loaded rows would fire triggers.
-            let is_tied = plan.steps.iter().any(|step| {
-                let ties = match &step.phase {
-                    Phase::ForeignKey { tables } => tables.contains(&table),
-                    phase => *phase == Phase::Finish,
-                };
-                ties && done.contains_key(&format!("ddl:{}", step.id))
-            });
-            if is_tied {
+            if !tied(target, &[planned]).await?.is_empty() {
                 return Err(Error::new(Exit::StartOver, ResumeError::Tied(planned.name.to_string())));
             }
             let message = format!(
@@ -210,19 +239,39 @@ impl Context<'_> {
                 done.remove(item);
             }
         }
-        // Large objects have no digest in the ledger: they are copied again, those that are there now.
-        for (batch, &planned) in plan.large_objects.iter().enumerate() {
-            let item = Work::LargeObjects { batch }.item(plan).expect("a batch is in the ledger");
-            let message = format!("{}; {}", large_object::remove(planned), ledger::forget(&item));
-            target
-                .run(&message, "remove large objects")
-                .await
-                .map_err(|error| Error::new(Exit::Resumable, error))?;
-            done.remove(&item);
-        }
-        plan.large_objects = make::batches(&snapshot.large_objects);
-        directory.write_document(PLAN, plan).map_err(|error| Error::new(Exit::Resumable, error))
+        Ok(())
     }
+}
+
+/// Unlogged tables that are not wholly in the ledger are loaded again, be it that a crash of the server has emptied
+/// them and their ledger; one with foreign keys or triggers would refuse its rows, or write elsewhere.
+async fn refuse_emptied(
+    session: &Session,
+    plan: &Plan,
+    done: &HashMap<String, Option<Digest>>,
+) -> Result<(), Error> {
+    let is_done = |work: Work| work.item(plan).is_some_and(|item| done.contains_key(&item));
+    let is_emptied = |(table, planned): &(usize, &TablePlan)| {
+        let mut chunks = (0..planned.chunks.len()).map(|chunk| Work::Chunk { table: *table, chunk });
+        // An extension's own triggers are there before the first row.
+        planned.is_unlogged && planned.condition.is_none() && !chunks.all(is_done)
+    };
+    let emptied: Vec<_> = plan.tables.iter().enumerate().filter(is_emptied).map(|(_, found)| found).collect();
+    match tied(session, &emptied).await?.first() {
+        Some(planned) => Err(Error::new(Exit::StartOver, ResumeError::Emptied(planned.name.to_string()))),
+        None => Ok(()),
+    }
+}
+
+/// Those of the tables that cannot be emptied and loaded again, because foreign keys or triggers are made.
+async fn tied<'a>(target: &Session, tables: &[&'a TablePlan]) -> Result<Vec<&'a TablePlan>, Error> {
+    let names: Vec<String> = tables.iter().map(|planned| planned.name.sql()).collect();
+    let rows = target.client.query(include_str!("../../sql/transfer/tied_tables.sql"), &[&names]).await;
+    let rows =
+        rows.map_err(|error| Error::new(Exit::Resumable, target.failed("look for triggers", error)))?;
+    let is_tied =
+        |planned: &&TablePlan| rows.iter().any(|row| row.get::<_, &str>("name") == planned.name.sql());
+    Ok(tables.iter().copied().filter(is_tied).collect())
 }
 
 /// Whether every row that the run has read is of this state of the source.

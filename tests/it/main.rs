@@ -13,4 +13,5 @@ mod schema;
 mod servers;
 mod sql;
 mod support;
+mod unlogged;
 mod verify;
