@@ -52,13 +52,13 @@ impl Context<'_> {
     ) -> Result<(), Error> {
         let work = async {
             let mut applier =
-                Applier::new(plan, done, self.events, &self.target, self.admin.as_ref()).await?;
+                Applier::new(plan, done, (self.events, self.stop), &self.target, self.admin.as_ref()).await?;
             let values = self.sequence_values(Side::Source, snapshot).await?;
-            set_sequences(applier.session(), &values).await?;
+            set_sequences(&applier, &values).await?;
             applier.after_rows().await?;
             // A refresh runs as the view's owner, who may need rights: pg_restore's RESTORE_PASS_POST_ACL.
-            refresh(applier.session(), plan).await?;
-            analyze_partitioned(applier.session(), plan).await?;
+            refresh(&applier, plan).await?;
+            analyze_partitioned(&applier, plan).await?;
             applier.close().await;
             Ok::<_, FinishError>(())
         };
@@ -83,7 +83,7 @@ impl Context<'_> {
     }
 }
 
-async fn set_sequences(target: &Session, values: &[SequenceValue]) -> Result<(), SessionError> {
+async fn set_sequences(applier: &Applier<'_>, values: &[SequenceValue]) -> Result<(), ApplyError> {
     for batch in values.chunks(500) {
         let set: Vec<String> = batch
             .iter()
@@ -92,23 +92,23 @@ async fn set_sequences(target: &Session, values: &[SequenceValue]) -> Result<(),
                 format!("SELECT pg_catalog.setval({name}, {}, {})", value.last_value, value.is_called)
             })
             .collect();
-        target.run(&set.join(";\n"), "set the sequences").await?;
+        applier.run(&set.join(";\n"), "set the sequences").await?;
     }
     Ok(())
 }
 
-async fn refresh(target: &Session, plan: &Plan) -> Result<(), SessionError> {
+async fn refresh(applier: &Applier<'_>, plan: &Plan) -> Result<(), ApplyError> {
     for view in &plan.materialized_views {
         let statement = format!("REFRESH MATERIALIZED VIEW {}", view.name.sql());
-        target.run(&statement, format!("refresh {}", view.name)).await?;
+        applier.run(&statement, format!("refresh {}", view.name)).await?;
     }
     Ok(())
 }
 
-async fn analyze_partitioned(target: &Session, plan: &Plan) -> Result<(), SessionError> {
+async fn analyze_partitioned(applier: &Applier<'_>, plan: &Plan) -> Result<(), ApplyError> {
     let views = plan.materialized_views.iter().map(|view| &view.name);
     for name in plan.partitioned.iter().chain(views) {
-        target.run(&format!("ANALYZE {}", name.sql()), format!("analyze {name}")).await?;
+        applier.run(&format!("ANALYZE {}", name.sql()), format!("analyze {name}")).await?;
     }
     Ok(())
 }

@@ -7,11 +7,14 @@
 //! pg_dump writes its statements for an empty `search_path`. Functions written without schemas fail then, for
 //! instance in a generated column; such a step is tried once more with the source's `search_path`, and the
 //! operator is told.
+//!
+//! An interrupt has the server end the statement that runs; nothing of its step is committed.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Class, Fault};
 use crate::event::{Event, Events, Stage};
@@ -22,6 +25,9 @@ use crate::transfer::ledger::{self, Durability};
 
 /// How many steps are committed at once: few enough for the server's lock table.
 const BATCH: usize = 50;
+
+/// How long the server is asked to end a statement. One that cannot be reached notices the closed connection.
+const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why the schema could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -42,13 +48,16 @@ pub enum ApplyError {
     /// A step needs a superuser, and there is no admin connection.
     #[error("{0} needs a superuser")]
     NoAdmin(String),
+    /// The operator asked to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Fault for ApplyError {
     fn class(&self) -> Class {
         match self {
             ApplyError::Session(source) | ApplyError::Step { source, .. } => source.class(),
-            ApplyError::NoAdmin(_) => Class::User,
+            ApplyError::NoAdmin(_) | ApplyError::Interrupted => Class::User,
         }
     }
 
@@ -60,6 +69,7 @@ impl Fault for ApplyError {
         match self {
             ApplyError::Session(source) | ApplyError::Step { source, .. } => source.hint(),
             ApplyError::NoAdmin(_) => Some("give --target-admin".into()),
+            ApplyError::Interrupted => Some("go on with --resume".into()),
         }
     }
 }
@@ -70,27 +80,44 @@ pub struct Applier<'a> {
     plan: &'a Plan,
     done: &'a HashMap<String, Option<Digest>>,
     events: &'a Events,
+    stop: &'a CancellationToken,
     target: Session,
     admin: Option<Session>,
     admin_endpoint: Option<&'a Endpoint>,
 }
 
 impl<'a> Applier<'a> {
-    /// An applier with a session of its own. `done` are the units that the ledger has already.
+    /// An applier with a session of its own. `done` are the units that the ledger has already;
+    /// `stop` is cancelled by an interrupt.
     pub async fn new(
         plan: &'a Plan,
         done: &'a HashMap<String, Option<Digest>>,
-        events: &'a Events,
+        (events, stop): (&'a Events, &'a CancellationToken),
         target: &Endpoint,
         admin_endpoint: Option<&'a Endpoint>,
     ) -> Result<Self, ApplyError> {
         let target = Session::open(target, Access::Write, "").await?;
-        Ok(Applier { plan, done, events, target, admin: None, admin_endpoint })
+        Ok(Applier { plan, done, events, stop, target, admin: None, admin_endpoint })
     }
 
-    /// The session, for statements that are no steps.
-    pub fn session(&self) -> &Session {
-        &self.target
+    /// Runs statements that are no steps.
+    pub async fn run(&self, statements: &str, what: impl Into<String>) -> Result<(), ApplyError> {
+        self.run_in(&self.target, statements, what).await
+    }
+
+    async fn run_in(
+        &self,
+        session: &Session,
+        statements: &str,
+        what: impl Into<String>,
+    ) -> Result<(), ApplyError> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            outcome = session.run(statements, what) => return Ok(outcome?),
+        }
+        let _ = tokio::time::timeout(CANCEL_LIMIT, session.cancel()).await;
+        Err(ApplyError::Interrupted)
     }
 
     /// Takes every step of [`Phase::PreData`] that is not done.
@@ -104,7 +131,7 @@ impl<'a> Applier<'a> {
                 continue;
             }
             let end = steps.iter().take(BATCH).take_while(|step| step.route == Route::Owner).count();
-            self.target.run("BEGIN", "begin").await?;
+            self.run("BEGIN", "begin").await?;
             for step in &steps[..end] {
                 self.in_transaction(step).await?;
             }
@@ -113,7 +140,7 @@ impl<'a> Applier<'a> {
                 .map(|step| ledger::record(&item(step), None, Durability::Logged))
                 .collect();
             let commit = format!("{}; COMMIT", records.join("; "));
-            self.target.run(&commit, "commit the schema with its ledger rows").await?;
+            self.run(&commit, "commit the schema with its ledger rows").await?;
             steps = &steps[end..];
         }
         Ok(())
@@ -126,10 +153,10 @@ impl<'a> Applier<'a> {
                 self.as_admin(step).await?;
                 continue;
             }
-            self.target.run("BEGIN", "begin").await?;
+            self.run("BEGIN", "begin").await?;
             self.in_transaction(step).await?;
             let commit = format!("{}; COMMIT", ledger::record(&item(step), None, Durability::Logged));
-            self.target.run(&commit, "commit the step with its ledger row").await?;
+            self.run(&commit, "commit the step with its ledger row").await?;
         }
         Ok(())
     }
@@ -146,16 +173,15 @@ impl<'a> Applier<'a> {
         let guarded = |before: &str, after: &str| {
             format!("SAVEPOINT pgmove_step;\n{before}{body};\n{after}RELEASE SAVEPOINT pgmove_step")
         };
-        if let Err(error) = self.target.run(&guarded("", ""), format!("create {}", step.object)).await {
+        if let Err(error) = self.run(&guarded("", ""), format!("create {}", step.object)).await {
             if !is_about_names(&error) || self.plan.search_path.is_empty() {
                 return Err(refused(step, error));
             }
-            self.target.run("ROLLBACK TO SAVEPOINT pgmove_step", "go back to before the step").await?;
+            self.run("ROLLBACK TO SAVEPOINT pgmove_step", "go back to before the step").await?;
             let path = quote_literal(&self.plan.search_path);
             let set = format!("SELECT pg_catalog.set_config('search_path', {path}, true);\n");
             let unset = "SELECT pg_catalog.set_config('search_path', '', true);\n";
-            self.target
-                .run(&guarded(&set, unset), format!("create {}", step.object))
+            self.run(&guarded(&set, unset), format!("create {}", step.object))
                 .await
                 .map_err(|error| refused(step, error))?;
             self.events.warn(format!(
@@ -175,11 +201,10 @@ impl<'a> Applier<'a> {
             self.admin = Some(Session::open(endpoint, Access::Write, "").await?);
         }
         let admin = self.admin.as_ref().expect("it was just opened");
-        admin
-            .run(&step.statements.join(";\n"), format!("create {}", step.object))
+        self.run_in(admin, &step.statements.join(";\n"), format!("create {}", step.object))
             .await
             .map_err(|error| refused(step, error))?;
-        self.target.run(&ledger::record(&item(step), None, Durability::Logged), "write the ledger").await?;
+        self.run(&ledger::record(&item(step), None, Durability::Logged), "write the ledger").await?;
         self.announce(step, false, Some(begun));
         Ok(())
     }
@@ -208,8 +233,9 @@ fn item(step: &Step) -> String {
     format!("ddl:{}", step.id)
 }
 
-fn refused(step: &Step, source: SessionError) -> ApplyError {
+fn refused(step: &Step, error: ApplyError) -> ApplyError {
     const SHOWN: usize = 600;
+    let ApplyError::Session(source) = error else { return error };
     let mut statement = step.statements.join("; ");
     if let Some((cut, _)) = statement.char_indices().nth(SHOWN) {
         statement.truncate(cut);
@@ -219,8 +245,8 @@ fn refused(step: &Step, source: SessionError) -> ApplyError {
 }
 
 /// Whether a name was not found: the mark of a function that relies on `search_path`.
-fn is_about_names(error: &SessionError) -> bool {
-    let SessionError::Statement { error, .. } = error else { return false };
+fn is_about_names(error: &ApplyError) -> bool {
+    let ApplyError::Session(SessionError::Statement { error, .. }) = error else { return false };
     error.code().is_some_and(|code| {
         [
             SqlState::UNDEFINED_FUNCTION,
