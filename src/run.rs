@@ -275,6 +275,7 @@ impl Context<'_> {
             let planning = self.plan(&checked, &snapshot, &self.settings.run_dir);
             let prepared = self.naming_lock_holders(planning).await?;
             if !prepared.findings.is_empty() {
+                self.lift_fence(directory).await?;
                 return Ok(Outcome::Refused(prepared.findings));
             }
             Self::write_down(directory, &prepared, &snapshot)?;
@@ -336,6 +337,17 @@ impl Context<'_> {
                 "session {} of role {} ({}) could not be ended and may still write to the source",
                 survivor.pid, survivor.role, survivor.application_name
             ));
+        }
+        Ok(())
+    }
+
+    /// What a refused run leaves is what was there before it.
+    async fn lift_fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
+        if let Source::Server(source) = &self.source
+            && fence::recorded(directory.records(), source.conninfo.database()).is_some()
+        {
+            let lifted = fence::unfence(source, Some(directory)).await;
+            lifted.map_err(|error| Error::new(Exit::Resumable, error))?;
         }
         Ok(())
     }

@@ -80,11 +80,15 @@ pub(super) fn is_planned(records: &[Record]) -> bool {
     records.iter().any(|record| matches!(record, Record::Planned { .. }))
 }
 
-/// Whether the run has changed anything outside its directory.
+/// Whether something that the run has changed outside its directory still stands.
 pub(super) fn has_written(records: &[Record]) -> bool {
-    records
-        .iter()
-        .any(|record| matches!(record, Record::Fence { .. } | Record::Replaced { .. } | Record::Mark { .. }))
+    let fence = records.iter().rev().find_map(|record| match record {
+        Record::Fence { .. } => Some(true),
+        Record::Unfenced { .. } => Some(false),
+        _ => None,
+    });
+    fence == Some(true)
+        || records.iter().any(|record| matches!(record, Record::Replaced { .. } | Record::Mark { .. }))
 }
 
 /// Whether the run has changed something in a target, and it cannot be this one, of which nothing is known.

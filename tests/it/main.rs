@@ -5,6 +5,7 @@ mod bad_input;
 mod connect;
 mod documents;
 mod faults;
+mod fence;
 mod interrupts;
 mod moves;
 mod replace;
