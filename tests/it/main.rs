@@ -7,6 +7,7 @@ mod documents;
 mod faults;
 mod fence;
 mod interrupts;
+mod locks;
 mod moves;
 mod replace;
 mod resume;
