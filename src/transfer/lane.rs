@@ -277,7 +277,8 @@ impl Lane {
     }
 
     /// After a cut connection: whether the task's commit had gone through. The server may not have noticed the
-    /// cut yet, so its old process is waited for: nothing is decided while it still works.
+    /// cut yet, so its old process is waited for: nothing is decided while it still works. One that loads rows is
+    /// ended: it would wait for the rest of them for as long as its network is silent.
     async fn is_committed_after_all(&mut self, work: Work, process: Option<i32>) -> Result<bool, LaneError> {
         let Some(item) = work.item(&self.shared.plan) else { return Ok(false) };
         let what = self.describe(work);
@@ -307,6 +308,14 @@ impl Lane {
             }
             if !row.get::<_, bool>("is_running") {
                 return Ok(false);
+            }
+            if matches!(work, Work::Chunk { .. } | Work::LargeObjects { .. }) {
+                let ended =
+                    target.client.query_one(include_str!("../../sql/fence/terminate.sql"), &[&process]).await;
+                ended.map_err(|source| LaneError::Session {
+                    what: what.clone(),
+                    source: target.failed("end the session that was cut off", source),
+                })?;
             }
             tokio::select! {
                 () = self.stop.cancelled() => return Err(LaneError::Interrupted),

@@ -15,6 +15,7 @@ mod rights;
 mod schema;
 mod servers;
 mod sql;
+mod stalls;
 mod support;
 mod unlogged;
 mod verify;

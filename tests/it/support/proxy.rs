@@ -1,4 +1,4 @@
-//! A TCP proxy between pgmove and a server, which cuts connections at a chosen place of their streams.
+//! A TCP proxy between pgmove and a server, which cuts connections at a chosen place of their streams, or holds them.
 
 use std::{
     io::{Read, Write},
@@ -22,6 +22,10 @@ pub(crate) enum Cut {
     RequestAfter(usize),
     /// After so many bytes of the server's answer; with 0 the server has done what it was told, and nobody knows.
     Answer(i64),
+    /// Not at all: after so many further bytes of the client nothing gets through, and no end of either side.
+    HoldRequest(usize),
+    /// The same, after so many bytes of the server's answer.
+    HoldAnswer(i64),
 }
 
 /// When a connection is cut.
@@ -110,7 +114,7 @@ impl Shared {
         for stream in [&client, &server] {
             stream.set_nodelay(true).expect("a TCP socket");
         }
-        let answers = Arc::new(AtomicI64::new(i64::MAX));
+        let answers = Arc::new(Answers::default());
         let pair = (clone(&client), clone(&server));
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push(pair);
         let (limit, ours) = (Arc::clone(&answers), (clone(&client), clone(&server)));
@@ -131,16 +135,21 @@ impl Shared {
         })
     }
 
-    fn forward_requests(&self, mut client: TcpStream, mut server: TcpStream, answers: &AtomicI64) {
+    fn forward_requests(&self, mut client: TcpStream, mut server: TcpStream, answers: &Answers) {
         let mut buffer = vec![0; 1 << 16];
-        let mut left = usize::MAX;
+        let (mut left, mut is_held) = (usize::MAX, false);
         while let Ok(length @ 1..) = client.read(&mut buffer) {
             if left == usize::MAX {
                 match self.strikes(&buffer[..length]) {
                     None => {}
                     Some(Cut::Request) => left = 0,
                     Some(Cut::RequestAfter(bytes)) => left = length + bytes,
-                    Some(Cut::Answer(bytes)) => answers.store(bytes, Ordering::SeqCst),
+                    Some(Cut::Answer(bytes)) => answers.left.store(bytes, Ordering::SeqCst),
+                    Some(Cut::HoldRequest(bytes)) => (left, is_held) = (length + bytes, true),
+                    Some(Cut::HoldAnswer(bytes)) => {
+                        answers.is_held.store(true, Ordering::SeqCst);
+                        answers.left.store(bytes, Ordering::SeqCst);
+                    }
                 }
             }
             let passed = length.min(left);
@@ -150,6 +159,7 @@ impl Shared {
             if left != usize::MAX {
                 left -= passed;
                 if left == 0 {
+                    hold(is_held);
                     return end(&client, &server);
                 }
             }
@@ -158,22 +168,42 @@ impl Shared {
     }
 }
 
-fn forward_answers(mut server: TcpStream, mut client: TcpStream, limit: &AtomicI64) {
+fn forward_answers(mut server: TcpStream, mut client: TcpStream, limit: &Answers) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(length @ 1..) = server.read(&mut buffer) {
-        let left = limit.load(Ordering::SeqCst);
+        let left = limit.left.load(Ordering::SeqCst);
         let passed = usize::try_from(left).map_or(0, |left| length.min(left));
         if client.write_all(&buffer[..passed]).is_err() {
             break;
         }
         if left != i64::MAX {
-            limit.fetch_sub(i64::try_from(passed).unwrap_or(i64::MAX), Ordering::SeqCst);
+            limit.left.fetch_sub(i64::try_from(passed).unwrap_or(i64::MAX), Ordering::SeqCst);
             if passed < length {
+                hold(limit.is_held.load(Ordering::SeqCst));
                 return end(&client, &server);
             }
         }
     }
     let _ = client.shutdown(Shutdown::Write);
+}
+
+/// What a connection may still answer.
+struct Answers {
+    left: AtomicI64,
+    is_held: AtomicBool,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { left: AtomicI64::new(i64::MAX), is_held: AtomicBool::default() }
+    }
+}
+
+/// Keeps the calling thread, and its connection with it, until the test process ends.
+fn hold(is_held: bool) {
+    while is_held {
+        thread::park();
+    }
 }
 
 /// Resets the client's side, as a firewall would, and closes the server's.
