@@ -8,6 +8,7 @@ mod faults;
 mod fence;
 mod interrupts;
 mod locks;
+mod memory;
 mod moves;
 mod replace;
 mod resume;

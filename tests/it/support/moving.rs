@@ -115,7 +115,25 @@ pub(crate) struct Running {
 
 impl Running {
     /// Waits for its end.
-    pub(crate) fn wait(mut self) -> Ended {
+    pub(crate) fn wait(self) -> Ended {
+        self.wait_and(|_| ())
+    }
+
+    /// Waits for its end; also the most memory that it ever had, in KiB.
+    pub(crate) fn measure(self) -> (Ended, u64) {
+        let mut peak = 0;
+        let ended = self.wait_and(|process| {
+            // Gone between its end and the look at it.
+            let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+            peak = peak.max(kib.unwrap_or(0));
+        });
+        (ended, peak)
+    }
+
+    /// Looks at the process again and again until its end.
+    fn wait_and(mut self, mut look: impl FnMut(u32)) -> Ended {
         let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
@@ -125,6 +143,7 @@ impl Running {
                 let _ = self.child.kill();
                 panic!("pgmove goes on and on:\n{}", self.output());
             }
+            look(self.child.id());
             thread::sleep(Duration::from_millis(5));
         };
         Ended { code: status.code(), output: self.output() }
