@@ -41,7 +41,7 @@ GRANT SELECT ON LARGE OBJECT 70002 TO PUBLIC;
 ";
 
 /// What must be equal on both sides, in one text.
-const STATE: &str = "
+pub(crate) const STATE: &str = "
 SELECT count(*), md5(string_agg(p::text, ',' ORDER BY id)) FROM photo AS p;
 SELECT count(*), md5(string_agg(d::text, ',' ORDER BY note)) FROM described AS d;
 SELECT (SELECT count(*) FROM empty), (SELECT count(*) FROM nothing);
@@ -57,7 +57,7 @@ SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexre
 SELECT to_regclass('pgmove.ledger') IS NULL;
 ";
 
-fn sample(server: &std::sync::Arc<Server>) -> Database {
+pub(crate) fn sample(server: &std::sync::Arc<Server>) -> Database {
     let database = server.database();
     database.psql("CREATE TABLE mood_log ()");
     database.psql(SAMPLE);
@@ -99,7 +99,7 @@ fn dump(source: &Database, archive: &Path) -> assert_cmd::Command {
     command
 }
 
-fn check(archive: &Path) -> assert_cmd::Command {
+pub(crate) fn check(archive: &Path) -> assert_cmd::Command {
     let mut command = pgmove();
     command.args(["archive", "check"]).arg(archive);
     command
@@ -107,7 +107,7 @@ fn check(archive: &Path) -> assert_cmd::Command {
 
 /// Ends a command with this exit code, and gives what it printed.
 #[track_caller]
-fn ends(command: &mut assert_cmd::Command, code: i32) -> String {
+pub(crate) fn ends(command: &mut assert_cmd::Command, code: i32) -> String {
     let output = command.timeout(Duration::from_secs(120)).output().expect("pgmove runs");
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

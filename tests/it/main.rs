@@ -1,6 +1,7 @@
 //! Tests on real PostgreSQL servers; `cargo xtask servers` gets these, `cargo xtask test` runs everything.
 
 mod archive;
+mod archive_faults;
 mod bad_input;
 mod connect;
 mod documents;
