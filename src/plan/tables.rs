@@ -160,6 +160,14 @@ impl TablePlan {
         format!("SELECT pg_catalog.count(*) FROM ONLY {}{}", self.name.sql(), self.filter(Chunk::WHOLE))
     }
 
+    /// Empties the target's table of what a move has put there; an extension keeps its own rows.
+    pub fn empty(&self) -> String {
+        match &self.condition {
+            None => format!("TRUNCATE ONLY {}", self.name.sql()),
+            Some(_) => format!("DELETE FROM ONLY {}{}", self.name.sql(), self.filter(Chunk::WHOLE)),
+        }
+    }
+
     fn select(&self, columns: &[String], chunk: Chunk) -> String {
         format!("SELECT {} FROM ONLY {}{}", columns.join(", "), self.name.sql(), self.filter(chunk))
     }
@@ -252,6 +260,14 @@ mod tests {
     #[test]
     fn a_table_without_columns_has_no_list() {
         assert_eq!(table(&[]).copy_in(false), r#"COPY "public"."Asset" FROM STDIN (FORMAT binary)"#);
+    }
+
+    #[test]
+    fn an_extensions_own_rows_are_never_removed() {
+        let mut configuration = table(&[("srid", Treatment::Raw)]);
+        assert_eq!(configuration.empty(), r#"TRUNCATE ONLY "public"."Asset""#);
+        configuration.condition = Some("WHERE srid > 9000".into());
+        assert_eq!(configuration.empty(), r#"DELETE FROM ONLY "public"."Asset" WHERE srid > 9000"#);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::prepare::{PLAN, SCHEMA};
-use super::{Checked, Context, Source, append};
+use super::{Checked, Context, Interrupted, Source, append};
 use crate::catalog::SourceState;
 use crate::error::{Class, Error, Exit, Fault};
 use crate::journal::{Record, RunDirectory};
@@ -221,20 +221,22 @@ impl Context<'_> {
             }
             let loaded: Option<Vec<Digest>> =
                 items.iter().map(|item| done.get(item).copied().flatten()).collect();
-            if let Some(loaded) = loaded
-                && self.digest(planned, snapshot).await? == loaded.into_iter().sum()
-            {
-                continue;
+            if let Some(loaded) = loaded {
+                let now = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Err(Error::new(Exit::Interrupted, Interrupted)),
+                    digest = self.digest(planned, snapshot) => digest?,
+                };
+                if now == loaded.into_iter().sum() {
+                    continue;
+                }
             }
             // TRUNCATE fails where a foreign key points to the table, and loaded rows would fire triggers.
             if !tied(target, &[planned]).await?.is_empty() {
                 return Err(Error::new(Exit::StartOver, ResumeError::Tied(planned.name.to_string())));
             }
-            let message = format!(
-                "BEGIN; TRUNCATE ONLY {}; {}; COMMIT",
-                planned.name.sql(),
-                ledger::forget(&format!("chunk:{table}:"))
-            );
+            let forget = ledger::forget(&format!("chunk:{table}:"));
+            let message = format!("BEGIN; {}; {forget}; COMMIT", planned.empty());
             target
                 .run(&message, format!("empty {}", planned.name))
                 .await

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
-use crate::support::{Database, Move, Running, Server, leftovers, state, wait_until};
+use crate::support::{Cut, Database, Fault, Move, Proxy, Running, Server, leftovers, state, wait_until};
 
 /// An index and a materialised view that cannot be made while somebody holds a lock; nobody does on the source.
 const SAMPLE: &str = "
@@ -71,4 +71,33 @@ fn an_interrupt_ends_the_statement_that_runs() {
         assert_eq!(leftovers(&target), "");
         state(&target).assert_equal(&state(&source));
     }
+}
+
+#[test]
+fn an_interrupt_ends_the_hashing_of_a_resumed_run() {
+    let (source, target) = (Server::shared(16).database(), Server::shared(18).database());
+    source.psql(SAMPLE);
+    let mut run = Move::new(&source, &target).with("--accept-writes");
+    let gate = Gate::close(&target, 1);
+    let mut running = run.start(&[]);
+    wait_for(&mut running, &target, "CREATE INDEX slow");
+    running.kill();
+    gate.open();
+    source.psql("UPDATE photo SET name = 'changed' WHERE id = 1");
+    let proxy = Proxy::start(source.server.port);
+    let direct = std::mem::take(&mut run.source);
+    run.source = proxy.uri(&direct, source.server.port);
+    proxy.set(Fault { words: "TO STDOUT", spared: 0, cut: Cut::HoldAnswer(0), times: 1 });
+    let mut running = run.start(&["--resume"]);
+    while proxy.fired() == 0 {
+        assert!(running.is_running(), "{}", running.output());
+    }
+    let begun = Instant::now();
+    running.interrupt();
+    running.wait().assert(130, &["interrupted", "--resume"]);
+    assert!(begun.elapsed() < PATIENCE, "it went on for {:?}", begun.elapsed());
+    run.source = direct;
+    run.run(&["--resume"]).assert(0, &[]);
+    assert_eq!(leftovers(&target), "");
+    state(&target).assert_equal(&state(&source));
 }

@@ -201,8 +201,10 @@ impl Default for Answers {
 
 /// Keeps the calling thread, and its connection with it, until the test process ends.
 fn hold(is_held: bool) {
-    while is_held {
-        thread::park();
+    if is_held {
+        loop {
+            thread::park();
+        }
     }
 }
 
