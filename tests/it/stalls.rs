@@ -91,7 +91,10 @@ fn a_stream_that_stands_still_is_begun_again() {
         assert_eq!(comparison.verdict(), Verdict::Equal, "{comparison:?}");
         assert_eq!((proxy.fired(), retries.len()), (1, 1), "{retries:?}");
         assert!(retries[0].contains("for 2 s"), "{retries:?}");
-        assert_eq!(leftovers(&target), "");
+        // A server that nobody takes an answer from does not notice; where it was to load rows, its session is ended.
+        let left = leftovers(&target);
+        let is_expected = |line: &&str| matches!(cut, Cut::HoldAnswer(_)) && line.starts_with("session ");
+        assert_eq!(left.lines().filter(|line| !is_expected(line)).collect::<Vec<_>>(), [""; 0], "{words}");
         state(&target).assert_equal(&state(&source));
     }
 }
