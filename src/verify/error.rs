@@ -61,7 +61,7 @@ impl Fault for VerifyError {
 
     fn lock_timeout(&self) -> Option<Side> {
         match self {
-            VerifyError::Interrupted | VerifyError::Password(_) => None,
+            VerifyError::Interrupted | VerifyError::Password(_) | VerifyError::Archive(_) => None,
             VerifyError::Session(error) => error.lock_timeout(),
             VerifyError::Catalog(error) => error.lock_timeout(),
             VerifyError::Read(error) => error.lock_timeout(),
