@@ -168,7 +168,11 @@ mod tests {
     fn a_lock_keeps_away_what_conflicts_with_it() {
         let with = |mode, weight| Task { locks: vec![Lock { table: 7, mode }], ..task(&[], weight) };
         let mut schedule = Schedule::new(
-            vec![with(LockMode::RowExclusive, 3), with(LockMode::AccessShare, 2), with(LockMode::Share, 1)],
+            vec![
+                with(LockMode::Share, 3),
+                with(LockMode::AccessShare, 2),
+                with(LockMode::AccessExclusive, 1),
+            ],
             0,
         );
         assert_eq!((schedule.start(), schedule.start(), schedule.start()), (Some(0), Some(1), None));

@@ -21,7 +21,7 @@ fn memory_does_not_grow_with_the_rows() {
     run.options = vec!["--jobs=4".into(), "--accept-writes".into()];
     let (ended, peak) =
         run.start(&["--archive", &archive.path().join("archive").to_string_lossy()]).measure();
-    ended.assert(0, &["336 MB"]);
+    ended.assert(0, &["320 MiB"]);
     assert!((1..LIMIT).contains(&peak), "{peak} KiB");
     assert_eq!(leftovers(&target), "");
     state(&target).assert_equal(&state(&source));
