@@ -19,7 +19,7 @@ use crate::plan::ddl::{self, Input};
 use crate::plan::vector::is_vector_method;
 use crate::schema::rewrite::ExistingSchema;
 use crate::schema::{
-    Change, ChildEndpoint, ChildLimits, ClientTools, DumpRequest, Entry, EntryClass, EntryKey,
+    Change, ChildEndpoint, ChildLimits, ClientTools, DumpRequest, Entry, EntryClass, EntryKey, IndexColumn,
     IndexStatement, Rewrite, Tolerance, compare as compare_entries, dump_schema, index_statement,
 };
 use crate::settings::Choices;
@@ -151,7 +151,7 @@ async fn check(
         let other = found.iter().find(|entry| key(entry) == difference.key);
         let (Some(entry), Some(other)) = (entry, other) else { continue };
         let existing = existing_schema(&difference.key, input).filter(|_| holds(other, entry)).map(kept);
-        let outcome = match existing.or_else(|| vector_indexes(entry, other)) {
+        let outcome = match existing.or_else(|| vector_indexes(entry, other, input.vector_index)) {
             Some(detail) => Outcome::as_planned(detail),
             None if has_other_major => asked(target, entry, other).await?,
             None => Outcome::different(shown(entry, other)),
@@ -286,19 +286,23 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Vector indexes of one column: their kind and their options follow what was asked for and the number of rows
-/// at the time; that they answer is compared by using them.
-fn vector_indexes(entry: &Entry, other: &Entry) -> Option<String> {
+/// Vector indexes: unless they were to be kept, their kind and their options follow what was asked for and the number
+/// of rows at the time. Their operator classes decide which queries can use them, and are those that were planned.
+fn vector_indexes(entry: &Entry, other: &Entry, choice: VectorIndexChoice) -> Option<String> {
+    if choice == VectorIndexChoice::Keep {
+        return None;
+    }
     let parsed = |entry: &Entry| -> Option<IndexStatement> {
         let [statement] = entry.statements.as_slice() else { return None };
         index_statement(statement).filter(|index| is_vector_method(&index.access_method))
     };
     let (ours, theirs) = (parsed(entry)?, parsed(other)?);
-    let expressions = |index: &IndexStatement| -> Vec<String> {
-        index.columns.iter().map(|column| column.expression.clone()).collect()
+    let columns = |index: &IndexStatement| -> Vec<(String, Option<String>)> {
+        let column = |column: &IndexColumn| (column.expression.clone(), column.operator_class());
+        index.columns.iter().map(column).collect()
     };
     let is_same = ours.table == theirs.table
-        && expressions(&ours) == expressions(&theirs)
+        && columns(&ours) == columns(&theirs)
         && ours.predicate == theirs.predicate;
     is_same.then(|| {
         let options = |index: &IndexStatement| one_line(index.options.as_deref().unwrap_or("no options"));

@@ -40,9 +40,12 @@ fn options(method: Method, target: &Database) -> Options {
 }
 
 async fn compared(source: &Database, target: &Database, method: Method) -> Comparison {
+    compared_with(source, target, options(method, target)).await
+}
+
+async fn compared_with(source: &Database, target: &Database, mut options: Options) -> Comparison {
     let scratch = tempfile::tempdir().expect("a directory");
     let search = ClientSearch { directory: Some(client_directory()), ..ClientSearch::default() };
-    let mut options = options(method, target);
     options.clients = Some((search, scratch.path().to_owned()));
     let [source, target] = [(Side::Source, source), (Side::Target, target)]
         .map(|(side, database)| endpoint(side, &database.uri()));
@@ -428,6 +431,84 @@ async fn definitions_that_majors_write_differently_are_compared_by_the_target() 
     );
     // Nothing of the trials is left, and what may not be written to cannot be asked.
     assert!(target.psql("SELECT pg_get_viewdef('large'::regclass)").contains("501"));
+}
+
+/// What stands before or after the columns of an index, or beside a query, counts as well.
+#[tokio::test]
+async fn all_of_an_index_and_of_a_materialised_view_is_compared_between_majors() {
+    let [source, target] = [15, 17].map(|major| {
+        let database = Server::shared(major).database();
+        database.psql(
+            "CREATE TABLE item (id integer, name text);
+            CREATE UNIQUE INDEX one ON item (id);
+            CREATE UNIQUE INDEX \"a USING b\" ON item (name) NULLS NOT DISTINCT;
+            CREATE INDEX few ON item (name) INCLUDE (id) WITH (fillfactor = 70) WHERE id > 0;
+            CREATE MATERIALIZED VIEW names WITH (fillfactor = 70, toast.autovacuum_enabled = false) AS SELECT name FROM item;",
+        );
+        database
+    });
+    let comparison = compared(&source, &target, Method::Digests).await;
+    assert_eq!(findings(&comparison), Vec::<String>::new());
+    let view = "CREATE MATERIALIZED VIEW names WITH (fillfactor = 70";
+    for (change, object) in [
+        ("DROP INDEX one; CREATE INDEX one ON item (id)", "INDEX public.one"),
+        (
+            "DROP INDEX \"a USING b\"; CREATE UNIQUE INDEX \"a USING b\" ON item (name)",
+            "INDEX public.a USING b",
+        ),
+        (
+            "DROP INDEX few; CREATE INDEX few ON item (name) INCLUDE (id) WITH (fillfactor = 70) WHERE id > 1",
+            "INDEX public.few",
+        ),
+        ("ALTER INDEX few SET (fillfactor = 80)", "INDEX public.few"),
+        ("ALTER MATERIALIZED VIEW names RESET (fillfactor)", "MATERIALIZED VIEW public.names"),
+        (
+            &format!("DROP MATERIALIZED VIEW names; {view}) AS SELECT name FROM item"),
+            "MATERIALIZED VIEW public.names",
+        ),
+    ] {
+        target.psql(change);
+        let found = findings(&compared(&source, &target, Method::Digests).await);
+        assert!(
+            found.iter().any(|line| line.starts_with(&format!("{object}: expected"))),
+            "{change}: {found:#?}"
+        );
+    }
+}
+
+/// Queries use an index by the distance of its operator class.
+#[tokio::test]
+async fn a_vector_index_of_another_distance_or_kind_is_found() {
+    let server = Server::shared(16);
+    let pair = || {
+        [server.database(), server.database()].map(|database| {
+            database.admin_psql("CREATE EXTENSION vector");
+            database.psql(
+                "CREATE TABLE photo (id integer PRIMARY KEY, embedding vector(3));
+                INSERT INTO photo SELECT n, ARRAY[n, n % 7, 1]::real[]::vector FROM generate_series(1, 100) AS n;
+                CREATE INDEX near ON photo USING hnsw (embedding vector_cosine_ops) WITH (m = 8);",
+            );
+            database
+        })
+    };
+    let [source, target] = pair();
+    let (all, but_auto) = ([VectorIndexChoice::Keep, VectorIndexChoice::Auto], [VectorIndexChoice::Keep]);
+    for (index, different) in [
+        ("hnsw (embedding vector_cosine_ops) WITH (m = 8)", &[][..]),
+        ("hnsw (embedding vector_l2_ops) WITH (m = 8)", &all[..]),
+        ("hnsw (embedding vector_cosine_ops) WITH (m = 9)", &but_auto),
+        ("ivfflat (embedding vector_cosine_ops) WITH (lists = 1)", &but_auto),
+        ("ivfflat (embedding) WITH (lists = 1)", &all),
+    ] {
+        target.psql(&format!("DROP INDEX near; CREATE INDEX near ON photo USING {index}"));
+        for choice in all {
+            let mut options = options(Method::Digests, &target);
+            options.choices.vector_index = choice;
+            let found = findings(&compared_with(&source, &target, options).await);
+            let is_found = found.iter().any(|line| line.starts_with("INDEX public.near: expected"));
+            assert_eq!(is_found, different.contains(&choice), "{index} with {choice:?}: {found:#?}");
+        }
+    }
 }
 
 /// Wide rows are hashed by their servers, and a table of several chunks is read in parts on both sides.
