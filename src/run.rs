@@ -341,13 +341,14 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// What a refused run leaves is what was there before it.
+    /// What a refused run leaves is what was there before it: its own fence is lifted, an earlier one stays.
     async fn lift_fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
         if let Source::Server(source) = &self.source
-            && fence::recorded(directory.records(), source.conninfo.database()).is_some()
+            && fence::recorded(resume::own(directory.records()), source.conninfo.database()).is_some()
         {
             let lifted = fence::unfence(source, Some(directory)).await;
             lifted.map_err(|error| Error::new(Exit::Resumable, error))?;
+            self.events.warn("the fence was lifted again: the source accepts writes as before");
         }
         Ok(())
     }

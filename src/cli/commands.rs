@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::{Archive, Choices, Command, Dump, Fence, Load, Restore, Run, Verify};
 use super::connections;
-use crate::cutover::fence;
+use crate::cutover::fence::{self, Lifted};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
-use crate::journal::RunDirectory;
-use crate::pg::{ConnInfo, Endpoint, naming_lock_holders};
+use crate::journal::{JournalError, RunDirectory};
+use crate::pg::{ConnInfo, Endpoint, naming_lock_holders, quote_identifier};
 use crate::plan::Plan;
 use crate::preflight::Finding;
 use crate::report::{self, Scope};
@@ -297,16 +297,48 @@ async fn fence_source(options: &Fence) -> Result<Ended, Error> {
     Ok(Ended { exit, lines, ..Ended::default() })
 }
 
+/// The journal that has the fence's former value cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("what database {database} had set before its fence is not known")]
+struct FormerUnknown {
+    database: String,
+    source: JournalError,
+}
+
+impl Fault for FormerUnknown {
+    fn class(&self) -> Class {
+        self.source.class()
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(format!(
+            "the journal's record \"fence\" has the \"former\" value; put it back by hand, on the source: ALTER DATABASE {} \
+             SET default_transaction_read_only TO that value; or, if it is null: RESET default_transaction_read_only",
+            quote_identifier(&self.database)
+        ))
+    }
+}
+
 async fn unfence_source(options: &Fence) -> Result<Ended, Error> {
     let (endpoint, path) = source_endpoint(options)?;
-    let mut journal = RunDirectory::open(&path).ok();
-    let is_recorded = fence::unfence(&endpoint, journal.as_mut())
+    let mut journal = match RunDirectory::open(&path) {
+        Ok(journal) => Some(journal),
+        Err(JournalError::Missing(_)) => None,
+        // A run in its midst needs its fence.
+        Err(error @ JournalError::Locked { .. }) => return Err(Error::new(Exit::Usage, error)),
+        Err(source) => {
+            let database = endpoint.conninfo.database().to_owned();
+            return Err(Error::new(Exit::Usage, FormerUnknown { database, source }));
+        }
+    };
+    let lifted = fence::unfence(&endpoint, journal.as_mut())
         .await
         .map_err(|error| Error::new(Exit::Resumable, error))?;
-    let line = if is_recorded {
-        format!("{} accepts writes as before the fence", endpoint.conninfo)
-    } else {
-        format!("{}: no fence is recorded in {}; the setting was removed", endpoint.conninfo, path.display())
+    let (source, path) = (&endpoint.conninfo, path.display());
+    let line = match lifted {
+        Lifted::Restored => format!("{source} accepts writes as before the fence"),
+        Lifted::Removed => format!("{source}: no fence is recorded in {path}; the setting was removed"),
+        Lifted::NotFenced => format!("{source}: no fence stands; nothing was changed"),
     };
     Ok(Ended { lines: vec![line], ..Ended::default() })
 }

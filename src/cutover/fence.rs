@@ -1,14 +1,17 @@
 //! The fence: a database that refuses writes by default.
 //!
 //! `ALTER DATABASE ... SET default_transaction_read_only = on`, and the end of every session that began before
-//! it. The former value is in the journal before it is changed, and [`unfence`] puts it back. The same setting
-//! marks a target that is being loaded, so that no application takes it for a live one.
+//! it; one that begins after it has the setting. The former value is in the journal before it is changed, and
+//! [`unfence`] puts it back. The same setting marks a target that is being loaded, so that no application takes it
+//! for a live one.
 //!
 //! What a fence cannot stop: a session that sets `transaction_read_only` off by itself (any role may), and the
 //! sessions of superusers where the fencing role is none: they cannot be ended. Both are found out at the end
 //! of a run, by the source's snapshot.
 
 use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
 
 use crate::error::{Class, Fault};
 use crate::journal::{JournalError, Record, RunDirectory};
@@ -71,11 +74,13 @@ pub async fn fence(endpoint: &Endpoint, run: &mut RunDirectory) -> Result<Vec<Su
         run.append(Record::Fence { database: database.clone(), former })?;
     }
     set(&session, &database, Some("on")).await?;
+    let begun_before = clock(&session).await?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let survivors = loop {
-        let others = end_others(&session, &endpoint.application_name).await?;
-        if others.is_empty() || tokio::time::Instant::now() >= deadline {
-            break others;
+        let Others { ending, refused } =
+            end_others(&session, &endpoint.application_name, &begun_before).await?;
+        if ending.is_empty() || tokio::time::Instant::now() >= deadline {
+            break [refused, ending].concat();
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
@@ -83,18 +88,42 @@ pub async fn fence(endpoint: &Endpoint, run: &mut RunDirectory) -> Result<Vec<Su
     Ok(survivors)
 }
 
-/// Lifts the fence: the recorded former value is put back, or the setting removed where none is recorded.
-/// Returns whether a record was found.
-pub async fn unfence(endpoint: &Endpoint, run: Option<&mut RunDirectory>) -> Result<bool, FenceError> {
+/// What lifting a fence came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifted {
+    /// The recorded former value was put back.
+    Restored,
+    /// None was recorded; the setting was removed.
+    Removed,
+    /// There was no fence; nothing was changed.
+    NotFenced,
+}
+
+/// Lifts the fence: the recorded former value is put back, or the setting removed where none was ever recorded.
+pub async fn unfence(endpoint: &Endpoint, run: Option<&mut RunDirectory>) -> Result<Lifted, FenceError> {
     let session = Session::open(endpoint, Access::Write, "pg_catalog").await?;
     let database = endpoint.conninfo.database().to_owned();
-    let former = run.as_ref().and_then(|run| recorded(run.records(), &database));
-    set(&session, &database, former.clone().flatten().as_deref()).await?;
-    if let Some(run) = run {
+    let records = run.as_ref().map(|run| run.records()).unwrap_or_default();
+    let is_lifted =
+        records.iter().any(|record| matches!(record, Record::Unfenced { database: of } if *of == database));
+    let lifted = match recorded(records, &database) {
+        Some(former) => {
+            set(&session, &database, former.as_deref()).await?;
+            Lifted::Restored
+        }
+        // What stands now is the former value, or somebody else's.
+        None if is_lifted => Lifted::NotFenced,
+        None if setting(&session).await?.is_some_and(|value| value == "on") => {
+            set(&session, &database, None).await?;
+            Lifted::Removed
+        }
+        None => Lifted::NotFenced,
+    };
+    if let Some(run) = run.filter(|_| lifted == Lifted::Restored) {
         run.append(Record::Unfenced { database })?;
     }
     session.close().await;
-    Ok(former.is_some())
+    Ok(lifted)
 }
 
 /// The former value of a fence that stands, by the journal.
@@ -143,11 +172,26 @@ async fn set(session: &Session, database: &str, value: Option<&str>) -> Result<(
     session.run(&statement, format!("set default_transaction_read_only of database {database}")).await
 }
 
-/// Ends what can be ended; returns what was there.
-async fn end_others(session: &Session, own: &str) -> Result<Vec<Survivor>, SessionError> {
-    let rows = session.client.query(include_str!("../../sql/fence/sessions.sql"), &[&own]).await;
+async fn clock(session: &Session) -> Result<String, SessionError> {
+    let row = session.client.query_one(include_str!("../../sql/fence/clock.sql"), &[]).await;
+    Ok(row.map_err(|error| session.failed("read the clock", error))?.get("now"))
+}
+
+/// Sessions that were there.
+#[derive(Default)]
+struct Others {
+    /// They were told to end.
+    ending: Vec<Survivor>,
+    /// They may not be ended.
+    refused: Vec<Survivor>,
+}
+
+/// Ends what began before a moment and can be ended.
+async fn end_others(session: &Session, own: &str, begun_before: &str) -> Result<Others, SessionError> {
+    let rows =
+        session.client.query(include_str!("../../sql/fence/sessions.sql"), &[&own, &begun_before]).await;
     let rows = rows.map_err(|error| session.failed("list sessions", error))?;
-    let mut found = Vec::new();
+    let mut others = Others::default();
     for row in rows {
         let survivor = Survivor {
             pid: row.get("pid"),
@@ -155,10 +199,16 @@ async fn end_others(session: &Session, own: &str) -> Result<Vec<Survivor>, Sessi
             application_name: row.get("application_name"),
             is_superuser: row.get("is_superuser"),
         };
-        // A session that may not be ended is told to the operator, not an error.
-        let _ =
+        let told =
             session.client.query_one(include_str!("../../sql/fence/terminate.sql"), &[&survivor.pid]).await;
-        found.push(survivor);
+        match told {
+            Ok(_) => others.ending.push(survivor),
+            // That is told to the operator, not an error.
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                others.refused.push(survivor);
+            }
+            Err(error) => return Err(session.failed("end a session", error)),
+        }
     }
-    Ok(found)
+    Ok(others)
 }

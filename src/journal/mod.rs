@@ -85,6 +85,21 @@ pub enum Record {
     Finished,
 }
 
+impl Record {
+    /// The run that a process starts to work on.
+    fn begun_run(&self) -> Option<String> {
+        match self {
+            Record::Started { run, .. } => Some(run.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a record tells of a fence, which can stand without a run.
+fn is_of_fence(record: &Record) -> bool {
+    matches!(record, Record::Fence { .. } | Record::Unfenced { .. })
+}
+
 /// Why the run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -109,8 +124,13 @@ pub enum JournalError {
         source: serde_json::Error,
     },
     /// Another process works on the same run.
-    #[error("another pgmove works in {0}")]
-    Locked(PathBuf),
+    #[error("another pgmove works in {path}{}", .run.as_ref().map(|run| format!(", on run {run}")).unwrap_or_default())]
+    Locked {
+        /// The run directory.
+        path: PathBuf,
+        /// The run, if one has begun there.
+        run: Option<String>,
+    },
     /// A new run was asked for where one is.
     #[error("{0} already holds a run")]
     Exists(PathBuf),
@@ -124,7 +144,7 @@ impl Fault for JournalError {
         match self {
             JournalError::Io { .. } => Class::Environment,
             JournalError::Damaged { .. } => Class::Integrity,
-            JournalError::Locked(_) | JournalError::Exists(_) | JournalError::Missing(_) => Class::User,
+            JournalError::Locked { .. } | JournalError::Exists(_) | JournalError::Missing(_) => Class::User,
         }
     }
 
@@ -135,7 +155,7 @@ impl Fault for JournalError {
                 "resume with the version of pgmove that began the run, or start over with another --run-dir"
                     .into()
             }
-            JournalError::Locked(_) => "wait for it, or stop it".into(),
+            JournalError::Locked { .. } => "wait for it, or stop it".into(),
             JournalError::Exists(_) => "go on with it (--resume), or name another --run-dir".into(),
             JournalError::Missing(_) => "name the directory of the run to resume with --run-dir".into(),
         })
@@ -148,22 +168,26 @@ pub struct RunDirectory {
     path: PathBuf,
     journal: File,
     records: Vec<Record>,
+    /// How many bytes of the journal tell of a fence from before the run.
+    before_run: usize,
 }
 
 const JOURNAL: &str = "journal.jsonl";
 
 impl RunDirectory {
-    /// Makes the directory of a new run.
+    /// Makes the directory of a new run; one in which only a fence is recorded is taken up.
     pub fn create(path: &Path) -> Result<Self, JournalError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
             .map_err(|source| failed("create", path, source))?;
-        if path.join(JOURNAL).exists() {
-            return Err(JournalError::Exists(path.to_owned()));
+        let directory = Self::open_journal(path, true)?;
+        if directory.records.iter().all(is_of_fence) {
+            Ok(directory)
+        } else {
+            Err(JournalError::Exists(path.to_owned()))
         }
-        Self::open_journal(path, true)
     }
 
     /// Opens the directory of an earlier run.
@@ -185,7 +209,10 @@ impl RunDirectory {
             .map_err(|source| failed("open", &file, source))?;
         match journal.try_lock() {
             Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(JournalError::Locked(path.to_owned())),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let run = read(path).ok().and_then(|records| records.iter().find_map(Record::begun_run));
+                return Err(JournalError::Locked { path: path.to_owned(), run });
+            }
             Err(std::fs::TryLockError::Error(source)) => return Err(failed("lock", &file, source)),
         }
         let mut text = String::new();
@@ -194,7 +221,9 @@ impl RunDirectory {
         // A torn last line must not become the beginning of the next record.
         let complete = text.rfind('\n').map_or(0, |end| end + 1);
         journal.set_len(complete as u64).map_err(|source| failed("write", &file, source))?;
-        Ok(RunDirectory { path: path.to_owned(), journal, records })
+        let fences = records.iter().take_while(|record| is_of_fence(record)).count();
+        let before_run = text.split_inclusive('\n').take(fences).map(str::len).sum();
+        Ok(RunDirectory { path: path.to_owned(), journal, records, before_run })
     }
 
     /// Appends a record and waits until it is on disk.
@@ -216,9 +245,13 @@ impl RunDirectory {
         &self.records
     }
 
-    /// Removes the directory of a run that has nothing to go on from. What cannot be removed is left.
+    /// Removes a run that has nothing to go on from; a fence from before it stays recorded. What cannot be removed
+    /// is left.
     pub fn remove(self) {
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = match self.before_run {
+            0 => std::fs::remove_dir_all(&self.path),
+            length => self.journal.set_len(length as u64),
+        };
     }
 
     /// Where it is.
@@ -249,8 +282,8 @@ impl RunDirectory {
     }
 }
 
-/// Reads the journal of a run without locking it, for `status` and `unfence`.
-pub fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
+/// Reads a journal that another process has locked.
+fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
     let file = path.join(JOURNAL);
     match std::fs::read_to_string(&file) {
         Ok(text) => parse(&text, &file),
@@ -301,7 +334,7 @@ mod tests {
         {
             let mut run = RunDirectory::create(&path).expect("new");
             run.append(planned.clone()).expect("written");
-            assert!(matches!(RunDirectory::open(&path), Err(JournalError::Locked(_))));
+            assert!(matches!(RunDirectory::open(&path), Err(JournalError::Locked { run: None, .. })));
         }
         let mut journal = OpenOptions::new().append(true).open(path.join(JOURNAL)).expect("there");
         journal.write_all(b"{\"record\":\"ver").expect("written");
@@ -311,6 +344,36 @@ mod tests {
         drop(run);
         assert_eq!(read(&path).expect("readable"), [planned, Record::Finished]);
         assert!(matches!(RunDirectory::create(&path), Err(JournalError::Exists(_))));
+    }
+
+    #[test]
+    fn a_run_begins_where_only_a_fence_is_recorded_and_leaves_that_record() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("run");
+        let fence = Record::Fence { database: "app".into(), former: Some("off".into()) };
+        RunDirectory::create(&path).expect("new").append(fence.clone()).expect("written");
+        let started = Record::Started {
+            run: "20261123-1".into(),
+            version: "1".into(),
+            source: "one".into(),
+            target: "other".into(),
+            resumed: false,
+        };
+        let mut run = RunDirectory::create(&path).expect("no run is there");
+        run.append(started.clone()).expect("written");
+        let locked = RunDirectory::open(&path).expect_err("locked");
+        assert_eq!(
+            locked.to_string(),
+            format!("another pgmove works in {}, on run 20261123-1", path.display())
+        );
+        drop(run);
+        assert!(matches!(RunDirectory::create(&path), Err(JournalError::Exists(_))));
+        RunDirectory::open(&path).expect("readable").remove();
+        assert_eq!(read(&path).expect("readable"), std::slice::from_ref(&fence));
+        let mut run = RunDirectory::create(&path).expect("no run is there any more");
+        run.append(started).expect("written");
+        run.remove();
+        assert_eq!(read(&path).expect("readable"), [fence]);
     }
 
     #[test]

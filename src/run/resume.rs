@@ -80,8 +80,15 @@ pub(super) fn is_planned(records: &[Record]) -> bool {
     records.iter().any(|record| matches!(record, Record::Planned { .. }))
 }
 
+/// The records of the run itself: `pgmove fence` may have written before it.
+pub(super) fn own(records: &[Record]) -> &[Record] {
+    let start = records.iter().position(|record| matches!(record, Record::Started { .. }));
+    &records[start.unwrap_or(records.len())..]
+}
+
 /// Whether something that the run has changed outside its directory still stands.
 pub(super) fn has_written(records: &[Record]) -> bool {
+    let records = own(records);
     let fence = records.iter().rev().find_map(|record| match record {
         Record::Fence { .. } => Some(true),
         Record::Unfenced { .. } => Some(false),
