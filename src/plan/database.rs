@@ -45,16 +45,16 @@ pub fn fate(setting: &DatabaseSetting) -> Fate {
 const LISTS: &[&str] =
     &["search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"];
 
-/// The steps that give the target's database what the source's has, and what stays behind. `contexts` are those
-/// of the settings on the target (`pg_settings.context`); `first_id` is the first free dump id.
+/// The steps that give the target's database what the source's has, and what stands in their way. `contexts` are
+/// those of the settings on the target (`pg_settings.context`); `first_id` is the first free dump id.
 pub fn steps(
     source: &Catalog,
     target: &Catalog,
     contexts: &BTreeMap<String, String>,
     has_admin: bool,
     first_id: u32,
-) -> (Vec<Step>, Vec<NotCarried>) {
-    let mut made = Made { steps: Vec::new(), not_carried: Vec::new(), next_id: first_id };
+) -> Made {
+    let mut made = Made { next_id: first_id, ..Made::default() };
     let database = quote_identifier(&target.database.name);
     let is_superuser = target.session.is_superuser;
     for setting in &source.database.settings {
@@ -75,29 +75,48 @@ pub fn steps(
             made.leave(object, "the role does not exist on the target");
             continue;
         }
+        let is_there = |found: &DatabaseSetting| {
+            (&found.role, &found.name, &found.value) == (&setting.role, &setting.name, &value)
+        };
+        if target.database.settings.iter().any(is_there) {
+            continue;
+        }
         let is_own = setting.role.as_ref().is_none_or(|role| *role == target.session.role);
         let is_open = contexts.get(&setting.name).is_some_and(|context| context == "user");
-        let route = match (is_superuser || (is_own && is_open), has_admin) {
-            (true, _) => Route::Owner,
-            (false, true) => Route::Admin,
-            (false, false) => {
-                made.leave(object, "it needs a superuser (--target-admin)");
-                continue;
-            }
-        };
+        let is_allowed = is_superuser || (is_own && is_open);
         let value = if LISTS.contains(&setting.name.as_str()) { value } else { quote_literal(&value) };
         let of = setting.role.as_ref().map_or_else(
             || format!("ALTER DATABASE {database}"),
             |role| format!("ALTER ROLE {} IN DATABASE {database}", quote_identifier(role)),
         );
-        made.step(object, route, format!("{of} SET {} TO {value}", quoted_parts(&setting.name)));
+        let statement = format!("{of} SET {} TO {value}", quoted_parts(&setting.name));
+        let defining = defining_statement(&setting.name, source, target).filter(|_| is_own);
+        match (is_allowed, has_admin, defining) {
+            (true, _, _) => made.step(object, Route::Owner, vec![statement]),
+            (_, true, _) => made.step(object, Route::Admin, vec![statement]),
+            (_, _, Some(defining)) => made.step(object, Route::Owner, vec![defining, statement]),
+            (_, _, None) => made.forbidden.push((
+                object,
+                format!("it takes {statement}, unless the target's database has that already"),
+            )),
+        }
     }
     if let Some(comment) = &source.database.comment {
         let statement = format!("COMMENT ON DATABASE {database} IS {}", quote_literal(comment));
-        made.step("comment on the database".into(), Route::Owner, statement);
+        made.step("comment on the database".into(), Route::Owner, vec![statement]);
     }
     made.grants(source, target, &database);
-    (made.steps, made.not_carried)
+    made
+}
+
+/// What has the server load the library that defines a setting: until then it is a placeholder, which only a
+/// superuser may set for a database (`assignable_custom_variable_name` in guc.c). Known of pgvector, which need not be
+/// loaded at the server's start.
+fn defining_statement(setting: &str, source: &Catalog, target: &Catalog) -> Option<String> {
+    let is_pgvector = ["hnsw.", "ivfflat."].iter().any(|prefix| setting.starts_with(prefix));
+    let mut extensions = target.extensions.iter().chain(&source.extensions);
+    let vector = extensions.find(|found| is_pgvector && found.name == "vector")?;
+    Some(format!("SELECT '[0]'::{}.vector", quote_identifier(&vector.schema)))
 }
 
 /// `plpgsql.extra_warnings` is two identifiers.
@@ -105,9 +124,15 @@ fn quoted_parts(name: &str) -> String {
     name.split('.').map(quote_identifier).collect::<Vec<_>>().join(".")
 }
 
-struct Made {
-    steps: Vec<Step>,
-    not_carried: Vec<NotCarried>,
+/// What becomes of the database's own properties.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// How they are made.
+    pub steps: Vec<Step>,
+    /// What stays behind.
+    pub not_carried: Vec<NotCarried>,
+    /// What needs a superuser where there is none, with its statement.
+    pub forbidden: Vec<(String, String)>,
     next_id: u32,
 }
 
@@ -116,14 +141,14 @@ impl Made {
         self.not_carried.push(NotCarried { object, reason: reason.to_owned() });
     }
 
-    fn step(&mut self, object: String, route: Route, statement: String) {
+    fn step(&mut self, object: String, route: Route, statements: Vec<String>) {
         self.steps.push(Step {
             id: self.next_id,
             object,
             phase: Phase::Finish,
             route,
             needs: vec![],
-            statements: vec![statement],
+            statements,
             maintenance_work_mem: 0,
             vector_index: None,
         });
@@ -138,7 +163,7 @@ impl Made {
         let has_public = items.iter().any(|item| item.grantee.is_none());
         if !has_public {
             let statement = format!("REVOKE ALL ON {object} FROM PUBLIC");
-            self.step("grants on the database to PUBLIC".into(), Route::Owner, statement);
+            self.step("grants on the database to PUBLIC".into(), Route::Owner, vec![statement]);
         }
         for item in items {
             match &item.grantee {
@@ -155,7 +180,7 @@ impl Made {
                     self.step(
                         format!("grants on the database to {named}"),
                         Route::Owner,
-                        statements.join(";\n"),
+                        vec![statements.join(";\n")],
                     );
                 }
             }

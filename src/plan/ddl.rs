@@ -209,10 +209,11 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
             ddl.steps.iter().rposition(|step| step.object.starts_with("EXTENSION ")).map_or(0, |at| at + 1);
         ddl.steps.insert(after, Step { id: vchord_id, ..vchord });
     }
-    let (steps, left) =
+    let database =
         database::steps(input.source, input.target, input.setting_contexts, input.has_admin, database_id);
-    ddl.steps.extend(steps);
-    ddl.not_carried.extend(left);
+    ddl.steps.extend(database.steps);
+    ddl.not_carried.extend(database.not_carried);
+    ddl.forbidden.extend(database.forbidden);
     ddl
 }
 

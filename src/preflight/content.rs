@@ -1,12 +1,14 @@
 //! What of the source is not carried, not as it is, or only by a superuser.
 
 use super::{Finding, Input, ObjectKind, blocking, few, warning};
-use crate::catalog::{Catalog, Persistence, TableKind};
+use crate::catalog::{Catalog, Extension, Persistence, TableKind};
 use crate::pg::{display_identifier, quote_identifier};
+use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
     [
         superuser_objects(input),
+        configuration_tables(input),
         foreign_servers(input),
         foreign_tables(input),
         user_mappings(input),
@@ -46,6 +48,44 @@ fn superuser_objects(input: &Input<'_>) -> Vec<Finding> {
         few(objects),
         "give --target-admin with a superuser; or drop them on the source, if they are not needed",
     )]
+}
+
+/// What a superuser's extension makes belongs to the superuser, also where it is trusted: an ordinary role could not
+/// load the rows of its configuration tables.
+fn configuration_tables(input: &Input<'_>) -> Vec<Finding> {
+    let (target, session) = (input.target, &input.target.session);
+    let is_own = |name: &str| {
+        let offered = target.available_extensions.iter().find(|offered| offered.name == name);
+        let installed = target.extensions.iter().find(|found| found.name == name);
+        offered.is_some_and(|offered| !offered.needs_superuser)
+            && installed.is_none_or(|found| found.owner == session.role)
+    };
+    let role = display_identifier(&session.role);
+    let finding = |extension: &Extension| {
+        blocking(
+            "extension-configuration",
+            format!(
+                "the target's role {role} may not load the configuration tables of extension {}",
+                display_identifier(&extension.name)
+            ),
+            format!(
+                "{}: marked by pg_extension_config_dump, and on the target a superuser's",
+                few(extension.configuration.iter().map(|relation| &relation.name))
+            ),
+            format!(
+                "connect with --target as a superuser of the target, and give --owner {role}; or, if nothing uses the \
+                 extension, on the source: DROP EXTENSION {};",
+                quote_identifier(&extension.name)
+            ),
+        )
+    };
+    let refused = input.source.extensions.iter().filter(|extension| {
+        !session.is_superuser
+            && !extension.configuration.is_empty()
+            && extension.name != LEGACY_VECTOR_EXTENSION
+            && !is_own(&extension.name)
+    });
+    refused.map(finding).collect()
 }
 
 /// A wrapper's server may be made by who has USAGE on the wrapper, and the extension's creator is a superuser.

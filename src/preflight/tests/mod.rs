@@ -8,8 +8,8 @@ use case::{Case, client, column, extension, index_of, role, session, table, tool
 
 use super::*;
 use crate::catalog::{
-    Constraint, ConstraintKind, DatabaseSetting, Persistence, RowSecurity, Schema, Table, TableKind,
-    UserObject, UserObjects,
+    ConfigurationRelation, Constraint, ConstraintKind, DatabaseSetting, Persistence, RowSecurity, Schema,
+    Table, TableKind, UserObject, UserObjects,
 };
 use crate::pg::{Oid, QualifiedName};
 
@@ -149,6 +149,10 @@ const CASES: &[(&[&str], Change)] = &[
         case.offer("cube", "1.5").is_trusted = true;
         case.offer("earthdistance", "1.2").requires = vec!["cube".into()];
         case.offer("pg_trgm", "1.6").is_trusted = true;
+    }),
+    (&["!extension-configuration"], |case| {
+        case.install_both("postgis", "3.5.0");
+        case.source.extensions[1].configuration = vec![configuration("spatial_ref_sys")];
     }),
     (&["!extension-schema"], |case| {
         case.install_both("cube", "1.5");
@@ -312,6 +316,16 @@ const CLEAN: &[Change] = &[
         let (kind, name, detail) = (ObjectKind::ForeignDataWrapper, "postgres_fdw".into(), "usable".into());
         case.target_rights.named = vec![NamedObject { kind, name, detail }];
     },
+    |case| {
+        case.source.extensions.push(extension("jobs", "1.0"));
+        case.source.extensions[1].configuration = vec![configuration("job")];
+        case.offer("jobs", "1.0").needs_superuser = false;
+    },
+    |case| {
+        case.install_both("postgis", "3.5.0");
+        case.source.extensions[1].configuration = vec![configuration("spatial_ref_sys")];
+        case.target.session = session("postgres", true);
+    },
     |case| case.target.database.ctype = "en_US.UTF-8".into(),
     |case| case.source.database.encoding = "LATIN1".into(),
     // Equal identifiers are a cluster with two databases.
@@ -346,6 +360,14 @@ fn unreadable(kind: &str, name: &str, reason: &str) -> UnreadableRelation {
         name: name.into(),
         owner: "postgres".into(),
         reason: reason.into(),
+    }
+}
+
+fn configuration(name: &str) -> ConfigurationRelation {
+    ConfigurationRelation {
+        oid: Oid(16_600),
+        name: QualifiedName::new("public", name),
+        condition: "WHERE NOT is_built_in".into(),
     }
 }
 
