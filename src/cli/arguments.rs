@@ -119,7 +119,11 @@ Examples:
   Compare rows, sequences, large objects and schema:
     pgmove verify --source postgres://immich@old/immich --target postgres://app@new/app
   Only count rows (proves less, so it ends with exit code 8):
-    pgmove verify --source … --target … --counts";
+    pgmove verify --source … --target … --counts
+
+Both databases are only read, with one exception: a definition that two major versions write differently is
+carried out on the target and rolled back. That locks the object, or its table, exclusively for a moment, and
+waits for the lock up to 3 seconds; what cannot be tried is reported as not compared.";
 
 /// The two databases.
 #[derive(Debug, Args)]
