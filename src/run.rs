@@ -26,6 +26,7 @@ use crate::transfer::archive::contents::Contents;
 use crate::transfer::archive::{Writer, ensure_vacant};
 use crate::transfer::digest::Digest;
 use crate::transfer::snapshot::Snapshot;
+use crate::transfer::pages::Pages;
 use crate::transfer::{self, ledger};
 use crate::verify::Comparison;
 
@@ -440,3 +441,4 @@ fn shared(
         builders: std::sync::Mutex::default(),
     })
 }
+        pages: plan.tables.iter().map(|_| Pages::default()).collect(),

@@ -241,6 +241,7 @@ async fn copy(
         plan: plan.clone(),
         events: events.clone(),
         stall: settings.stall,
+        pages: vec![],
         found: Mutex::new(Found::new(plan.tables.len())),
         builders: Mutex::default(),
     });

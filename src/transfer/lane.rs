@@ -16,6 +16,7 @@ use crate::pg::session::{self, Access, Endpoint, Session, SessionError};
 use crate::plan::{Phase, Plan, TablePlan};
 use crate::transfer::archive::{Archive, Writer};
 use crate::transfer::digest::Digest;
+use crate::transfer::pages::Pages;
 use crate::transfer::pool::Worker;
 use crate::transfer::relay::RelayError;
 use crate::transfer::work::Work;
@@ -49,6 +50,8 @@ pub struct Move {
     pub stall: Duration,
     /// What the lanes found out.
     pub found: Mutex<Found>,
+    /// The pages of the target's tables, by position in the plan.
+    pub pages: Vec<Pages>,
     /// Server processes that build, by lane, for whoever watches their progress.
     pub builders: Mutex<std::collections::BTreeMap<usize, (i32, String)>>,
 }

@@ -6,6 +6,7 @@ pub mod digest;
 pub mod lane;
 pub mod large_object;
 pub mod ledger;
+pub mod pages;
 pub mod pool;
 pub mod relay;
 pub mod schedule;

@@ -15,6 +15,7 @@ use crate::pg::{Session, SessionError, describe};
 use crate::plan::{Chunk, TablePlan};
 use crate::transfer::digest::Digest;
 use crate::transfer::lane::{LaneError, StreamError};
+use crate::transfer::pages::Pages;
 use crate::transfer::pool::{self, Ended, Worker};
 use crate::transfer::relay::{self, RelayError};
 use crate::transfer::schedule::{Schedule, Task};
@@ -64,7 +65,8 @@ pub struct Request {
 /// If a lane does: a defect.
 pub async fn read(request: Request) -> Result<(Request, Vec<[Read; 2]>), VerifyError> {
     let found = request.tables.iter().map(|_| [Ok(Digest::default()), Ok(Digest::default())]).collect();
-    let shared = Arc::new(Shared { request, found: Mutex::new(found) });
+    let pages = request.tables.iter().map(|_| Pages::default()).collect();
+    let shared = Arc::new(Shared { request, pages, found: Mutex::new(found) });
     let lanes = Arc::clone(&shared);
     let pool = tokio::task::spawn_blocking(move || {
         let schedule = Schedule::new(tasks(&lanes.request), 0);
@@ -116,6 +118,8 @@ struct Part {
 
 struct Shared {
     request: Request,
+    /// Of the target's tables.
+    pages: Vec<Pages>,
     found: Mutex<Vec<[Read; 2]>>,
 }
 
@@ -211,14 +215,8 @@ impl Lane {
             (_, 1) => Chunk::WHOLE,
             (Side::Source, _) => planned.chunks[part.number],
             (Side::Target, parts) => {
-                let query = include_str!("../../sql/verify/pages.sql");
-                let row = session.client.query_one(query, &[&planned.name.sql()]).await.map_err(refused)?;
-                let pages = u64::try_from(row.get::<_, i64>("pages")).unwrap_or_default();
-                let bound = |index: usize| pages * index as u64 / parts as u64;
-                Chunk {
-                    from: (part.number > 0).then(|| bound(part.number)),
-                    to: (part.number + 1 < parts).then(|| bound(part.number + 1)),
-                }
+                let pages = &shared.pages[part.table];
+                pages.part(session, &planned.name, (part.number, parts)).await.map_err(refused)?
             }
         };
         if request.method == Method::Digests && hash::is_hashed_by_server(planned) {

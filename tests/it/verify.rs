@@ -6,12 +6,11 @@ use pgmove::{
     catalog::Catalog,
     error::{Exit, Side},
     event::Events,
-    pg::{Access, Session},
-    pg::{ConnInfo, Defaults, Endpoint},
+    pg::{Access, ConnInfo, Defaults, Endpoint, QualifiedName, Session},
     plan::{Chunk, VectorIndexChoice, make},
     schema::ClientSearch,
     settings::Choices,
-    transfer::relay,
+    transfer::{pages::Pages, relay},
     verify::{Aspect, Comparison, Method, Options, Outcome, Verdict, hash, subjects::Reading, verify},
 };
 
@@ -62,6 +61,20 @@ fn twins(server: &Arc<Server>) -> [Database; 2] {
 
 fn client_directory() -> PathBuf {
     Install::all().last().expect("cargo xtask servers brings servers").client_bin_dir.clone()
+}
+
+#[tokio::test]
+async fn parts_of_a_table_that_grows_tile_it() {
+    let database = Server::shared(18).database();
+    database.psql("CREATE TABLE t AS SELECT generate_series(1, 5000) AS n");
+    let endpoint = endpoint(Side::Target, &database.uri());
+    let session = Session::open(&endpoint, Access::Read, "").await.expect("the owner may connect");
+    let (pages, table) = (Pages::default(), QualifiedName::new("public", "t"));
+    let first = pages.part(&session, &table, (0, 2)).await.expect("measured");
+    database.psql("INSERT INTO t SELECT generate_series(1, 50000)");
+    let second = pages.part(&session, &table, (1, 2)).await.expect("measured");
+    assert!(first.to.is_some_and(|to| to > 0));
+    assert_eq!((first.from, first.to, second.to), (None, second.from, None));
 }
 
 /// What is not equal, a line a check. Left out: each test database has an owner of its own.

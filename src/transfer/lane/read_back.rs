@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::event::{Event, Stage};
-use crate::plan::Chunk;
 use crate::transfer::lane::{Lane, LaneError, Origin, StreamError};
 use crate::transfer::relay::{self, RelayError};
 
@@ -30,32 +29,17 @@ impl Lane {
         Ok(())
     }
 
-    /// Reads a part of a loaded table back from the target and hashes it. The parts are cut by the target's
-    /// pages, which do not change any more: all chunks are committed.
+    /// Reads a part of a loaded table back from the target and hashes it. The parts are cut by the target's pages.
     pub(super) async fn read_back(&mut self, table: usize, part: usize) -> Result<(), LaneError> {
         let shared = Arc::clone(&self.shared);
         let (planned, lane) = (&shared.plan.tables[table], self.number);
-        let parts = planned.chunks.len() as u64;
         let what = format!("could not read back {}", planned.name);
         let target = self.target(&what).await?;
-        let range = if parts == 1 {
-            Chunk::WHOLE
-        } else {
-            let row = target
-                .client
-                .query_one(include_str!("../../../sql/verify/pages.sql"), &[&planned.name.sql()])
-                .await;
-            let row = row.map_err(|error| LaneError::Session {
-                what: what.clone(),
-                source: target.failed(format!("measure {}", planned.name), error),
-            })?;
-            let pages = u64::try_from(row.get::<_, i64>("pages")).unwrap_or_default();
-            let part = part as u64;
-            Chunk {
-                from: (part > 0).then(|| pages * part / parts),
-                to: (part + 1 < parts).then(|| pages * (part + 1) / parts),
-            }
-        };
+        let range = shared.pages[table].part(target, &planned.name, (part, planned.chunks.len())).await;
+        let range = range.map_err(|error| LaneError::Session {
+            what: what.clone(),
+            source: target.failed(format!("measure {}", planned.name), error),
+        })?;
         let stream = |source| LaneError::Stream { what: what.clone(), source: StreamError(source) };
         // Values that name objects (`regclass`) are spelled by `search_path`: it must be that of the source's sessions.
         let session = |source| LaneError::Session { what: what.clone(), source };
