@@ -280,11 +280,12 @@ impl Lane {
     }
 
     /// After a cut connection: whether the task's commit had gone through. The server may not have noticed the
-    /// cut yet, so its old process is waited for: nothing is decided while it still works. One that loads rows is
-    /// ended: it would wait for the rest of them for as long as its network is silent.
+    /// cut yet, so nothing is decided while its old process is there. One that waits for its client, who is gone,
+    /// is ended; one that works (an index may take hours) is waited for.
     async fn is_committed_after_all(&mut self, work: Work, process: Option<i32>) -> Result<bool, LaneError> {
         let Some(item) = work.item(&self.shared.plan) else { return Ok(false) };
         let what = self.describe(work);
+        let (mut ended_at, mut is_told) = (None, false);
         loop {
             let application_name = self.target_endpoint().application_name.clone();
             let target = self.target(&what).await?;
@@ -312,13 +313,18 @@ impl Lane {
             if !row.get::<_, bool>("is_running") {
                 return Ok(false);
             }
-            if matches!(work, Work::Chunk { .. } | Work::LargeObjects { .. }) {
-                let ended =
-                    target.client.query_one(include_str!("../../sql/fence/terminate.sql"), &[&process]).await;
-                ended.map_err(|source| LaneError::Session {
-                    what: what.clone(),
-                    source: target.failed("end the session that was cut off", source),
-                })?;
+            if row.get("is_ended") {
+                let limit = self.shared.stall;
+                if ended_at.get_or_insert_with(Instant::now).elapsed() >= limit {
+                    let source = StreamError(RelayError::TargetStalled(limit));
+                    return Err(LaneError::Stream { what, source });
+                }
+            } else if !is_told {
+                is_told = true;
+                self.shared.events.warn(format!(
+                    "the connection was cut, and process {} of the target's server still works at {what}: it is waited for",
+                    process.unwrap_or_default()
+                ));
             }
             tokio::select! {
                 () = self.stop.cancelled() => return Err(LaneError::Interrupted),

@@ -99,6 +99,13 @@ fn a_commit_whose_answer_is_lost_happens_once() {
 }
 
 #[test]
+fn a_server_that_does_not_notice_the_cut_is_not_waited_for() {
+    for fault in [once("FROM STDIN", 10, Cut::Silent), once("'chunk:", 5, Cut::Silent)] {
+        assert_eq!(move_through(At::Target, fault), Some(0), "{fault:?}");
+    }
+}
+
+#[test]
 fn an_index_whose_connection_is_cut_is_built_once() {
     for fault in [
         once("CREATE INDEX", 3, Cut::Request),

@@ -18,6 +18,8 @@ use socket2::SockRef;
 pub(crate) enum Cut {
     /// At once: the server never sees the message.
     Request,
+    /// At once, and the server does not notice: its connection stays, and nobody is there.
+    Silent,
     /// After so many further bytes of the client.
     RequestAfter(usize),
     /// After so many bytes of the server's answer; with 0 the server has done what it was told, and nobody knows.
@@ -143,6 +145,8 @@ impl Shared {
                 match self.strikes(&buffer[..length]) {
                     None => {}
                     Some(Cut::Request) => left = 0,
+                    // The server's socket lives on in `open`.
+                    Some(Cut::Silent) => return reset(&client),
                     Some(Cut::RequestAfter(bytes)) => left = length + bytes,
                     Some(Cut::Answer(bytes)) => answers.left.store(bytes, Ordering::SeqCst),
                     Some(Cut::HoldRequest(bytes)) => (left, is_held) = (length + bytes, true),
@@ -210,8 +214,11 @@ fn hold(is_held: bool) {
 
 /// Resets the client's side, as a firewall would, and closes the server's.
 fn end(client: &TcpStream, server: &TcpStream) {
+    reset(client);
+    let _ = server.shutdown(Shutdown::Both);
+}
+
+fn reset(client: &TcpStream) {
     let _ = SockRef::from(client).set_linger(Some(Duration::ZERO));
-    for stream in [client, server] {
-        let _ = stream.shutdown(Shutdown::Both);
-    }
+    let _ = client.shutdown(Shutdown::Both);
 }
