@@ -13,20 +13,21 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::DatabaseIdentity;
 use crate::cutover::fence;
 use crate::error::{Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
-use crate::journal::{Record, RunDirectory};
+use crate::journal::{Record, RunDirectory, Settled};
 use crate::pg::{Access, Endpoint, Session, SessionError, naming_lock_holders};
-use crate::plan::Plan;
+use crate::plan::{Plan, make};
 use crate::preflight::{Finding, Severity};
 use crate::report::{self, Scope};
-use crate::settings::RunSettings;
+use crate::settings::{Choices, RunSettings};
 use crate::transfer::archive::contents::Contents;
 use crate::transfer::archive::{Writer, ensure_vacant};
 use crate::transfer::digest::Digest;
-use crate::transfer::snapshot::Snapshot;
 use crate::transfer::pages::Pages;
+use crate::transfer::snapshot::Snapshot;
 use crate::transfer::{self, ledger};
 use crate::verify::Comparison;
 
@@ -104,6 +105,8 @@ struct Context<'a> {
     stop: &'a CancellationToken,
     /// The run's id.
     run: String,
+    /// The rewrites, as the run began with them.
+    choices: Choices,
     source: Source,
     target: Endpoint,
     admin: Option<Endpoint>,
@@ -202,11 +205,15 @@ pub async fn run(
     .transpose()
     .map_err(|error| Error::new(Exit::Usage, error))?;
     let run = directory.as_ref().and_then(|found| resume::run_of(found.records())).unwrap_or_else(new_run_id);
+    let records = directory.as_ref().map_or(&[][..], |found| found.records());
+    let choices = resume::choices(records, &settings.choices);
+    let choices = choices.map_err(|error| Error::new(Exit::Usage, error))?;
     let name = Context::application_name(&run);
     let context = Context {
         settings,
         events,
         stop,
+        choices,
         source: restored
             .unwrap_or_else(|| Source::Server(settings.connections.endpoint(Side::Source, &name))),
         target: settings.connections.endpoint(Side::Target, &name),
@@ -241,12 +248,18 @@ impl Context<'_> {
         let mut directory = directory;
         if let Some(directory) = &mut directory
             && let Some(verdict) = resume::standing_verdict(directory.records())
+            && let Some(left) = self.leave(directory, verdict).await?
         {
-            return self.leave(directory, verdict).await;
+            return Ok(left);
         }
         let begun = Instant::now();
         self.events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
         let checked = self.naming_lock_holders(self.check()).await?;
+        if let Some(directory) = &directory {
+            let records = directory.records();
+            resume::is_same_database(records, Side::Source, &checked.source.identity())?;
+            resume::is_same_database(records, Side::Target, &checked.target.identity())?;
+        }
         let (blocking, warnings): (Vec<Finding>, Vec<Finding>) =
             checked.findings.iter().cloned().partition(|finding| finding.severity == Severity::Blocking);
         if !blocking.is_empty() {
@@ -256,7 +269,7 @@ impl Context<'_> {
         let Some(directory) = directory else {
             return self.naming_lock_holders(self.dry_run(checked, warnings, begun)).await;
         };
-        self.announce(directory)?;
+        self.announce(directory, &checked)?;
         self.announce_archive(directory)?;
         for finding in &warnings {
             self.events.warn(format!("{}; {}", finding.title, finding.remedy));
@@ -286,7 +299,12 @@ impl Context<'_> {
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
         let writer = self.begin_archive(directory, &snapshot)?;
         self.safe_point()?;
-        let holder = self.claim(directory, &checked).await?;
+        let claimed = self.claim(directory, &checked).await;
+        if claimed.is_err() && !resume::has_written(directory.records()) {
+            // The run is as good as not begun, and so is its archive.
+            writer.iter().for_each(Writer::discard);
+        }
+        let holder = claimed?;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
         if replace::is_open(directory.records(), &done) {
             self.replace(&holder, &checked).await?;
@@ -296,12 +314,13 @@ impl Context<'_> {
         self.safe_point()?;
         let copying = self.copy(directory, &plan, &done, (&snapshot, &holder), writer.as_ref());
         let found = self.naming_lock_holders(copying).await?;
-        self.finish(directory, &plan, &done, &snapshot).await?;
+        let sequences = self.finish(directory, &plan, &done, &snapshot).await?;
         if let Some(writer) = &writer {
-            self.finish_archive(writer, directory, &plan, &found, (&checked, &snapshot)).await?;
+            let moved = (&found, sequences.as_slice());
+            self.finish_archive(writer, directory, &plan, moved, (&checked, &snapshot)).await?;
         }
         self.safe_point()?;
-        let verifying = self.verify(directory, &checked, &plan, &found, snapshot);
+        let verifying = self.verify(directory, &checked, &plan, (&found, &sequences), snapshot);
         let comparison = self.naming_lock_holders(verifying).await?;
         // Before the verdict: if the target crashed, what was compared may be gone, and so is this session.
         ledger::seal(&holder.client).await.map_err(|error| {
@@ -314,7 +333,7 @@ impl Context<'_> {
         Ok(Outcome::Moved { comparison: Box::new(comparison), scope })
     }
 
-    fn announce(&self, directory: &mut RunDirectory) -> Result<(), Error> {
+    fn announce(&self, directory: &mut RunDirectory, checked: &Checked) -> Result<(), Error> {
         append(
             directory,
             Record::Started {
@@ -327,7 +346,17 @@ impl Context<'_> {
                 target: self.target.conninfo.to_string(),
                 resumed: self.settings.resume,
             },
-        )
+        )?;
+        if resume::settled(directory.records()).is_some() {
+            return Ok(());
+        }
+        let settled = Settled {
+            source: checked.source.identity(),
+            target: checked.target.identity(),
+            choices: self.choices.clone(),
+            keep_ledger: self.settings.keep_ledger,
+        };
+        append(directory, Record::Settled(settled))
     }
 
     async fn fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
@@ -354,20 +383,32 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// A run of which at most the clearing up is missing.
+    /// A run of which at most the clearing up is missing; `None` if its verdict does not stand any more.
     async fn leave(
         &self,
         directory: &mut RunDirectory,
         (verdict, exit): (String, u8),
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Option<Outcome>, Error> {
         let failed = |error| Error::new(Exit::Resumable, error);
         let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
+        let target = DatabaseIdentity::read(&session.client, Side::Target).await;
+        let target = target.map_err(|error| Error::new(Exit::Resumable, error))?;
+        resume::is_same_database(directory.records(), Side::Target, &target)?;
         let owner = ledger::owner(&session.client).await;
         let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;
         if owner.as_ref() == Some(&self.run) {
+            if resume::has_lost_rows(directory, &self.read_ledger(&session).await?)? {
+                self.events.warn(
+                    "the target's server crashed after the verdict and has emptied what is unlogged: it is loaded and \
+                     compared again",
+                );
+                session.close().await;
+                append(directory, Record::Withdrawn)?;
+                return Ok(None);
+            }
             self.clear(directory, session).await?;
         }
-        Ok(Outcome::Cleared { verdict, exit: resume::exit_of(exit) })
+        Ok(Some(Outcome::Cleared { verdict, exit: resume::exit_of(exit) }))
     }
 
     async fn read_ledger(&self, session: &Session) -> Result<HashMap<String, Option<Digest>>, Error> {
@@ -380,7 +421,8 @@ impl Context<'_> {
     async fn clear(&self, directory: &mut RunDirectory, session: Session) -> Result<(), Error> {
         let failed = |error| Error::new(Exit::Resumable, error);
         session.run("BEGIN", "begin").await.map_err(failed)?;
-        if !self.settings.keep_ledger {
+        let keeps = resume::settled(directory.records()).is_some_and(|settled| settled.keep_ledger);
+        if !keeps && !self.settings.keep_ledger {
             ledger::drop(&session.client)
                 .await
                 .map_err(|error| failed(session.failed("remove the ledger", error)))?;
@@ -397,7 +439,9 @@ impl Context<'_> {
     async fn snapshot(&self, checked: &Checked) -> Result<Snapshot, Error> {
         match &self.source {
             Source::Server(endpoint) => {
-                let snapshot = Snapshot::take(endpoint, &checked.source).await;
+                let endpoint =
+                    Endpoint { copy_encoding: make::copy_encoding(&checked.source), ..endpoint.clone() };
+                let snapshot = Snapshot::take(&endpoint, &checked.source).await;
                 snapshot.map_err(|error| Error::new(Exit::Resumable, error))
             }
             Source::Archive(stored) => Ok(Snapshot::archived(stored)),
@@ -438,7 +482,7 @@ fn shared(
         events: context.events.clone(),
         stall: context.settings.connections.stall,
         found: std::sync::Mutex::new(transfer::lane::Found::new(plan.tables.len())),
+        pages: plan.tables.iter().map(|_| Pages::default()).collect(),
         builders: std::sync::Mutex::default(),
     })
 }
-        pages: plan.tables.iter().map(|_| Pages::default()).collect(),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Side;
 use crate::pg::{ConnInfo, Endpoint};
 use crate::plan::VectorIndexChoice;
@@ -54,12 +56,31 @@ impl Connections {
 }
 
 /// What is rewritten on the way; a comparison must know it too.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choices {
     /// The role that gets every object; `None` keeps owners where the role exists.
     pub owner: Option<String>,
     /// Which vector indexes the target gets.
     pub vector_index: VectorIndexChoice,
+}
+
+/// The rewrites that were asked for by option.
+#[derive(Debug, Clone)]
+pub struct GivenChoices {
+    /// `--owner`.
+    pub owner: Option<String>,
+    /// `--vector-index`.
+    pub vector_index: Option<VectorIndexChoice>,
+}
+
+impl GivenChoices {
+    /// With the defaults for what was not given.
+    pub fn or_default(&self) -> Choices {
+        Choices {
+            owner: self.owner.clone(),
+            vector_index: self.vector_index.unwrap_or(VectorIndexChoice::Auto),
+        }
+    }
 }
 
 /// `pgmove run`.
@@ -68,8 +89,8 @@ pub struct Choices {
 pub struct RunSettings {
     /// The databases.
     pub connections: Connections,
-    /// The rewrites.
-    pub choices: Choices,
+    /// The rewrites; a resumed run goes by those that it began with.
+    pub choices: GivenChoices,
     /// Read everything, write nothing.
     pub dry_run: bool,
     /// In a dry run, hash the source's rows.

@@ -41,7 +41,7 @@ pub use sequence::{Sequence, SequenceColumn, SequenceValue, sequence_values};
 pub use server::{
     ClientSession, Database, DatabaseSetting, LocaleProvider, Role, Server, ServerSettings, SessionRights,
 };
-pub use state::SourceState;
+pub use state::{DatabaseIdentity, SourceState};
 pub use table::{
     Column, Configuration, Generated, Identity, MaterializedView, Persistence, ReplicaIdentity, RowSecurity,
     Table, TableKind,

@@ -154,7 +154,7 @@ pub(crate) struct Target {
 /// How a target is loaded, from a server or from an archive.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
-    /// Go on with the interrupted run in the run directory
+    /// Go on with the interrupted run in the run directory, with the rewrites that it began with
     #[arg(long)]
     pub(crate) resume: bool,
     /// Where plan and journal of the run are kept [default: pgmove-runs/<database>]
@@ -212,9 +212,9 @@ pub(crate) struct Choices {
     /// Give every object to this role instead of its owner's namesake
     #[arg(long, value_name = "ROLE")]
     pub(crate) owner: Option<String>,
-    /// Access method of the target's vector indexes
-    #[arg(long, value_enum, default_value_t = VectorIndex::Auto)]
-    pub(crate) vector_index: VectorIndex,
+    /// Access method of the target's vector indexes [default: auto]
+    #[arg(long, value_enum)]
+    pub(crate) vector_index: Option<VectorIndex>,
 }
 
 /// Which access method vector indexes get.

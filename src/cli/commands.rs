@@ -86,7 +86,7 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
         connections.endpoint(Side::Target, "pgmove verify"),
     );
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let choices = connections::choices(&options.choices);
+    let choices = connections::choices(&options.choices).or_default();
     let scratch = std::env::temp_dir().join(format!("pgmove-verify-{}", std::process::id()));
     let is_made = std::fs::DirBuilder::new().mode(0o700).create(&scratch).is_ok();
     let asked = verify::Options {
@@ -278,7 +278,10 @@ fn source_endpoint(options: &Fence) -> Result<(Endpoint, PathBuf), Error> {
 
 async fn fence_source(options: &Fence) -> Result<Ended, Error> {
     let (endpoint, path) = source_endpoint(options)?;
-    let journal = RunDirectory::create(&path).or_else(|_| RunDirectory::open(&path));
+    let journal = match RunDirectory::create(&path) {
+        Err(JournalError::Exists(_)) => RunDirectory::open(&path),
+        other => other,
+    };
     let mut journal = journal.map_err(|error| Error::new(Exit::Usage, error))?;
     let survivors =
         fence::fence(&endpoint, &mut journal).await.map_err(|error| Error::new(Exit::Resumable, error))?;

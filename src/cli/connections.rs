@@ -85,14 +85,14 @@ pub(super) fn conninfo(text: &str, which: &str, variable: &str) -> Result<Arc<Co
     Ok(Arc::new(conninfo))
 }
 
-pub(super) fn choices(choices: &Choices) -> settings::Choices {
-    settings::Choices {
+pub(super) fn choices(choices: &Choices) -> settings::GivenChoices {
+    settings::GivenChoices {
         owner: choices.owner.clone(),
-        vector_index: match choices.vector_index {
+        vector_index: choices.vector_index.map(|choice| match choice {
             VectorIndex::Auto => VectorIndexChoice::Auto,
             VectorIndex::Vchordrq => VectorIndexChoice::Vchordrq,
             VectorIndex::Hnsw => VectorIndexChoice::Hnsw,
             VectorIndex::Keep => VectorIndexChoice::Keep,
-        },
+        }),
     }
 }

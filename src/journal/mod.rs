@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::catalog::SourceState;
+use crate::catalog::{DatabaseIdentity, SourceState};
 use crate::error::{Class, Fault};
+use crate::settings::Choices;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub enum Record {
         /// Whether the run goes on from an earlier process.
         resumed: bool,
     },
+    /// The check is passed: what every process of the run goes by from here on.
+    Settled(Settled),
     /// The plan is complete and stands in `plan.json`.
     Planned {
         /// The state of the source that the plan and every row are from.
@@ -81,8 +84,23 @@ pub enum Record {
         /// The exit code that goes with it.
         exit: u8,
     },
+    /// The last verdict does not stand any more: a crash of the target's server has emptied what is unlogged.
+    Withdrawn,
     /// Nothing of pgmove is left in the target.
     Finished,
+}
+
+/// What a run goes by, whichever process works on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The database that is moved.
+    pub source: DatabaseIdentity,
+    /// The database it is moved into.
+    pub target: DatabaseIdentity,
+    /// The rewrites.
+    pub choices: Choices,
+    /// Whether the ledger stays in the target.
+    pub keep_ledger: bool,
 }
 
 impl Record {
@@ -134,6 +152,9 @@ pub enum JournalError {
     /// A new run was asked for where one is.
     #[error("{0} already holds a run")]
     Exists(PathBuf),
+    /// A new run was asked for in a directory of somebody else's.
+    #[error("{0} is not empty, and holds no run")]
+    NotEmpty(PathBuf),
     /// A run to resume was asked for where none is.
     #[error("{0} holds no run")]
     Missing(PathBuf),
@@ -144,7 +165,10 @@ impl Fault for JournalError {
         match self {
             JournalError::Io { .. } => Class::Environment,
             JournalError::Damaged { .. } => Class::Integrity,
-            JournalError::Locked { .. } | JournalError::Exists(_) | JournalError::Missing(_) => Class::User,
+            JournalError::Locked { .. }
+            | JournalError::Exists(_)
+            | JournalError::NotEmpty(_)
+            | JournalError::Missing(_) => Class::User,
         }
     }
 
@@ -157,6 +181,7 @@ impl Fault for JournalError {
             }
             JournalError::Locked { .. } => "wait for it, or stop it".into(),
             JournalError::Exists(_) => "go on with it (--resume), or name another --run-dir".into(),
+            JournalError::NotEmpty(_) => "name a new or an empty directory with --run-dir".into(),
             JournalError::Missing(_) => "name the directory of the run to resume with --run-dir".into(),
         })
     }
@@ -166,6 +191,8 @@ impl Fault for JournalError {
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+    /// Whether this process has made it.
+    is_made: bool,
     journal: File,
     records: Vec<Record>,
     /// How many bytes of the journal tell of a fence from before the run.
@@ -174,20 +201,38 @@ pub struct RunDirectory {
 
 const JOURNAL: &str = "journal.jsonl";
 
+/// The plan.
+pub(crate) const PLAN: &str = "plan.json";
+
+/// The schema of the source as it was planned from.
+pub(crate) const SCHEMA: &str = "schema.json";
+
+/// Where `pg_dump` writes the schema of the source.
+pub(crate) const DUMP: &str = "schema.dump";
+
 impl RunDirectory {
-    /// Makes the directory of a new run; one in which only a fence is recorded is taken up.
+    /// Makes the directory of a new run, or takes one that is empty or in which only a fence is recorded.
     pub fn create(path: &Path) -> Result<Self, JournalError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|source| failed("create", path, source))?;
-        let directory = Self::open_journal(path, true)?;
-        if directory.records.iter().all(is_of_fence) {
-            Ok(directory)
-        } else {
-            Err(JournalError::Exists(path.to_owned()))
+        if let Some(parent) = path.parent() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+            made.map_err(|source| failed("create", parent, source))?;
         }
+        let is_made = match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(source) => return Err(failed("create", path, source)),
+        };
+        // A run that is refused removes what it made here, and must not take files of somebody else's for its own.
+        let mut entries = std::fs::read_dir(path).map_err(|source| failed("read", path, source))?;
+        if entries.next().is_some() {
+            if !path.join(JOURNAL).exists() {
+                return Err(JournalError::NotEmpty(path.to_owned()));
+            }
+            let directory = Self::open_journal(path, false)?;
+            let is_run = !directory.records.iter().all(is_of_fence);
+            return if is_run { Err(JournalError::Exists(path.to_owned())) } else { Ok(directory) };
+        }
+        Ok(RunDirectory { is_made, ..Self::open_journal(path, true)? })
     }
 
     /// Opens the directory of an earlier run.
@@ -223,7 +268,7 @@ impl RunDirectory {
         journal.set_len(complete as u64).map_err(|source| failed("write", &file, source))?;
         let fences = records.iter().take_while(|record| is_of_fence(record)).count();
         let before_run = text.split_inclusive('\n').take(fences).map(str::len).sum();
-        Ok(RunDirectory { path: path.to_owned(), journal, records, before_run })
+        Ok(RunDirectory { path: path.to_owned(), is_made: false, journal, records, before_run })
     }
 
     /// Appends a record and waits until it is on disk.
@@ -245,13 +290,25 @@ impl RunDirectory {
         &self.records
     }
 
-    /// Removes a run that has nothing to go on from; a fence from before it stays recorded. What cannot be removed
-    /// is left.
+    /// Removes the files of a run that has nothing to go on from, and the directory if this process has made it
+    /// and nothing else is in it; a fence from before the run stays recorded. What cannot be removed is left.
     pub fn remove(self) {
+        for name in [DUMP, SCHEMA, PLAN] {
+            let _ = std::fs::remove_file(self.path.join(name));
+            let _ = std::fs::remove_file(self.part(name));
+        }
         let _ = match self.before_run {
-            0 => std::fs::remove_dir_all(&self.path),
+            0 => std::fs::remove_file(self.path.join(JOURNAL)),
             length => self.journal.set_len(length as u64),
         };
+        if self.is_made {
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+
+    /// The file that a document is written to before it gets its name.
+    fn part(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}.part"))
     }
 
     /// Where it is.
@@ -261,7 +318,7 @@ impl RunDirectory {
 
     /// Writes a JSON document of the run, whole or not at all.
     pub fn write_document<T: Serialize>(&self, name: &str, document: &T) -> Result<(), JournalError> {
-        let (file, part) = (self.path.join(name), self.path.join(format!("{name}.part")));
+        let (file, part) = (self.path.join(name), self.part(name));
         let bytes = serde_json::to_vec(document).expect("a document is plain data");
         let write = || {
             let mut out =
@@ -319,81 +376,4 @@ struct Line<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state(snapshot: &str) -> SourceState {
-        SourceState { system_identifier: Some("7".into()), snapshot: snapshot.into() }
-    }
-
-    #[test]
-    fn records_survive_a_torn_last_line() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("run");
-        let planned = Record::Planned { state: state("5:5:") };
-        {
-            let mut run = RunDirectory::create(&path).expect("new");
-            run.append(planned.clone()).expect("written");
-            assert!(matches!(RunDirectory::open(&path), Err(JournalError::Locked { run: None, .. })));
-        }
-        let mut journal = OpenOptions::new().append(true).open(path.join(JOURNAL)).expect("there");
-        journal.write_all(b"{\"record\":\"ver").expect("written");
-        let mut run = RunDirectory::open(&path).expect("readable");
-        assert_eq!(run.records(), std::slice::from_ref(&planned));
-        run.append(Record::Finished).expect("written");
-        drop(run);
-        assert_eq!(read(&path).expect("readable"), [planned, Record::Finished]);
-        assert!(matches!(RunDirectory::create(&path), Err(JournalError::Exists(_))));
-    }
-
-    #[test]
-    fn a_run_begins_where_only_a_fence_is_recorded_and_leaves_that_record() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("run");
-        let fence = Record::Fence { database: "app".into(), former: Some("off".into()) };
-        RunDirectory::create(&path).expect("new").append(fence.clone()).expect("written");
-        let started = Record::Started {
-            run: "20261123-1".into(),
-            version: "1".into(),
-            source: "one".into(),
-            target: "other".into(),
-            resumed: false,
-        };
-        let mut run = RunDirectory::create(&path).expect("no run is there");
-        run.append(started.clone()).expect("written");
-        let locked = RunDirectory::open(&path).expect_err("locked");
-        assert_eq!(
-            locked.to_string(),
-            format!("another pgmove works in {}, on run 20261123-1", path.display())
-        );
-        drop(run);
-        assert!(matches!(RunDirectory::create(&path), Err(JournalError::Exists(_))));
-        RunDirectory::open(&path).expect("readable").remove();
-        assert_eq!(read(&path).expect("readable"), std::slice::from_ref(&fence));
-        let mut run = RunDirectory::create(&path).expect("no run is there any more");
-        run.append(started).expect("written");
-        run.remove();
-        assert_eq!(read(&path).expect("readable"), [fence]);
-    }
-
-    #[test]
-    fn a_damaged_line_is_named() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        std::fs::write(
-            directory.path().join(JOURNAL),
-            "{\"record\":\"finished\"}\n{\"record\":\"unheard-of\"}\n",
-        )
-        .expect("written");
-        let error = RunDirectory::open(directory.path()).expect_err("damaged");
-        assert!(matches!(error, JournalError::Damaged { line: 2, .. }), "{error}");
-    }
-
-    #[test]
-    fn a_source_is_proven_unchanged_only_when_nothing_was_in_progress() {
-        assert!(state("812:812:").is_proven_equal(&state("812:812:")));
-        assert!(!state("812:812:").is_proven_equal(&state("813:813:")));
-        assert!(!state("810:812:810").is_proven_equal(&state("810:812:810")));
-        let unknown = SourceState { system_identifier: None, ..state("812:812:") };
-        assert!(!unknown.is_proven_equal(&unknown.clone()));
-    }
-}
+mod tests;

@@ -108,11 +108,10 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
         .filter_map(Entry::relation)
         .filter_map(|name| populated.iter().find(|view| view.name == name).cloned())
         .collect();
-    let encoding = source.database.encoding.as_str();
     let plan = Plan {
         run: request.run.to_owned(),
         search_path: search_path(request.search_path),
-        copy_encoding: (encoding != "UTF8").then(|| encoding.to_owned()),
+        copy_encoding: copy_encoding(source),
         jobs: request.jobs,
         index_memory: input.index_memory,
         replaced: None,
@@ -132,6 +131,12 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
 
 fn names(source: &Catalog, kind: TableKind) -> Vec<QualifiedName> {
     source.tables.iter().filter(|table| table.kind == kind).map(|table| table.name.clone()).collect()
+}
+
+/// The encoding that the source's values travel in, if it is not UTF-8: its own, so that it converts nothing.
+pub fn copy_encoding(source: &Catalog) -> Option<String> {
+    let encoding = source.database.encoding.as_str();
+    (encoding != "UTF8").then(|| encoding.to_owned())
 }
 
 /// The source's path without the schema of the legacy vector extension.

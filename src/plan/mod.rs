@@ -189,6 +189,17 @@ pub enum VectorIndexChoice {
     Keep,
 }
 
+impl std::fmt::Display for VectorIndexChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            VectorIndexChoice::Auto => "auto",
+            VectorIndexChoice::Vchordrq => "vchordrq",
+            VectorIndexChoice::Hnsw => "hnsw",
+            VectorIndexChoice::Keep => "keep",
+        })
+    }
+}
+
 /// Something that stays behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotCarried {

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::proof::encoded;
-use super::resume::is_one_state;
+use super::resume::{is_one_state, is_state_now};
 use super::{Checked, Context, Source, append};
-use crate::error::{Class, Error, Exit, Fault, Side};
-use crate::journal::{Record, RunDirectory};
+use crate::catalog::SequenceValue;
+use crate::error::{Class, Error, Exit, Fault};
+use crate::journal::{Record, RunDirectory, SCHEMA};
 use crate::pg::{Endpoint, QualifiedName};
 use crate::plan::columns::Treatment;
 use crate::plan::{Plan, TablePlan, make};
 use crate::preflight::{Finding, Severity};
 use crate::schema::Entry;
 use crate::transfer::archive::contents::{self, Contents, Recomputed, RowPlan};
-use crate::transfer::archive::{ArchiveError, Level, Writer};
+use crate::transfer::archive::{Archive, ArchiveError, Level, Writer};
 use crate::transfer::digest::Digest;
 use crate::transfer::lane::Found;
 use crate::transfer::schedule::Task;
@@ -29,6 +30,9 @@ pub(super) enum ArchivingError {
     /// A resumed run goes on with the archive that it began.
     #[error("the run writes its archive to {}, not to {}", .begun.display(), .named.display())]
     OtherDirectory { begun: PathBuf, named: PathBuf },
+    /// Rows of two snapshots make no archive.
+    #[error("the archive in {} is finished, and the source may have changed since", .0.display())]
+    OtherState(PathBuf),
     /// The rows that were archived are not those that were counted.
     #[error("the archive of {table} holds {archived} rows, the source counts {counted}")]
     Count { table: String, archived: u64, counted: u64 },
@@ -40,7 +44,7 @@ pub(super) enum ArchivingError {
 impl Fault for ArchivingError {
     fn class(&self) -> Class {
         match self {
-            ArchivingError::OtherDirectory { .. } => Class::User,
+            ArchivingError::OtherDirectory { .. } | ArchivingError::OtherState(_) => Class::User,
             ArchivingError::Count { .. } | ArchivingError::Rows(_) => Class::Integrity,
         }
     }
@@ -48,6 +52,9 @@ impl Fault for ArchivingError {
     fn hint(&self) -> Option<String> {
         match self {
             ArchivingError::OtherDirectory { .. } => Some("resume without --archive".into()),
+            ArchivingError::OtherState(_) => {
+                Some("move that directory away or remove it, then go on with --resume: the archive is written again".into())
+            }
             ArchivingError::Count { .. } | ArchivingError::Rows(_) => {
                 Some("the archive is not finished: remove its directory, and dump the source again".into())
             }
@@ -82,7 +89,14 @@ impl Context<'_> {
         };
         let exit = if self.settings.resume { Exit::Resumable } else { Exit::Refused };
         match resumed {
-            Err(ArchiveError::Finished(_)) => Ok(None),
+            Err(ArchiveError::Finished(_)) => {
+                let finished = Archive::open(&path).map_err(|error| Error::new(exit, error))?;
+                let archived = &finished.manifest().header.source.snapshot;
+                if is_state_now(directory.records(), archived, &snapshot.state) {
+                    return Ok(None);
+                }
+                return Err(Error::new(exit, ArchivingError::OtherState(path)));
+            }
             Err(ArchiveError::NothingToResume(_)) => Writer::create(&path, header, level).map(Some),
             other => other.map(Some),
         }
@@ -95,25 +109,20 @@ impl Context<'_> {
         writer: &Writer,
         directory: &RunDirectory,
         plan: &Plan,
-        found: &Found,
+        (found, sequences): (&Found, &[SequenceValue]),
         (checked, snapshot): (&Checked, &Snapshot),
     ) -> Result<(), Error> {
         let failed = |error| Error::new(Exit::Resumable, error);
         confirm(writer, plan, found).map_err(|error| Error::new(Exit::Resumable, error))?;
-        let entries: Vec<Entry> = directory
-            .read_document(super::prepare::SCHEMA)
-            .map_err(|error| Error::new(Exit::Resumable, error))?;
-        let sequences = self
-            .sequence_values(Side::Source, snapshot)
-            .await
-            .map_err(|error| Error::new(Exit::Resumable, error))?;
+        let entries: Vec<Entry> =
+            directory.read_document(SCHEMA).map_err(|error| Error::new(Exit::Resumable, error))?;
         let (server, reading) = (encoded(self.source.server(), plan), self.reading(plan));
         let recomputed = recomputed(&server, snapshot, &reading).await.map_err(|error| match error {
             VerifyError::Interrupted => Error::new(Exit::Interrupted, super::Interrupted),
             error => Error::new(Exit::Resumable, error),
         })?;
         let source = contents::Source::new(&checked.search_path, &snapshot.catalog, &checked.source_rights);
-        contents::write(writer, &source, &entries, &sequences, &RowPlan::of(plan), &recomputed)
+        contents::write(writer, &source, &entries, sequences, &RowPlan::of(plan), &recomputed)
             .await
             .map_err(failed)
     }

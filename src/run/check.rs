@@ -93,8 +93,8 @@ impl Context<'_> {
             ledger,
             replaces_target: replaces,
             is_fenced: self.settings.fence || matches!(self.source, Source::Archive(_)),
-            owner: self.settings.choices.owner.as_deref(),
-            vector_index: self.settings.choices.vector_index,
+            owner: self.choices.owner.as_deref(),
+            vector_index: self.choices.vector_index,
             jobs: self.jobs(&source.catalog, &target.catalog),
         });
         if replaces {

@@ -196,11 +196,10 @@ pub async fn dump(
 fn plan(settings: &DumpSettings, found: &Read, snapshot: &Snapshot) -> Plan {
     let source = &snapshot.catalog;
     let jobs = jobs(settings.jobs, &[source]);
-    let encoding = source.database.encoding.as_str();
     Plan {
         run: String::new(),
         search_path: make::search_path(&found.search_path),
-        copy_encoding: (encoding != "UTF8").then(|| encoding.to_owned()),
+        copy_encoding: make::copy_encoding(source),
         jobs,
         index_memory: 0,
         tables: make::archived_tables(source, jobs, settings.chunk_bytes),
@@ -241,8 +240,8 @@ async fn copy(
         plan: plan.clone(),
         events: events.clone(),
         stall: settings.stall,
-        pages: vec![],
         found: Mutex::new(Found::new(plan.tables.len())),
+        pages: vec![],
         builders: Mutex::default(),
     });
     let storing = work::storing(plan, |_| false);

@@ -9,7 +9,7 @@ use crate::event::Stage;
 use crate::journal::{Record, RunDirectory};
 use crate::pg::{Access, Session, SessionError, quote_literal};
 use crate::plan::Plan;
-use crate::schema::apply::{Applier, ApplyError};
+use crate::schema::apply::{Applier, ApplyError, is_about_names};
 use crate::transfer::digest::Digest;
 use crate::transfer::snapshot::Snapshot;
 
@@ -43,41 +43,62 @@ impl Fault for FinishError {
 }
 
 impl Context<'_> {
+    /// Gives where the source's sequences stood when the target's were set.
     pub(super) async fn finish(
         &self,
         directory: &mut RunDirectory,
         plan: &Plan,
         done: &HashMap<String, Option<Digest>>,
         snapshot: &Snapshot,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<SequenceValue>, Error> {
         let work = async {
             let mut applier =
                 Applier::new(plan, done, (self.events, self.stop), &self.target, self.admin.as_ref()).await?;
-            let values = self.sequence_values(Side::Source, snapshot).await?;
+            let values = self.sequence_values(snapshot).await?;
             set_sequences(&applier, &values).await?;
             applier.after_rows().await?;
             // A refresh runs as the view's owner, who may need rights: pg_restore's RESTORE_PASS_POST_ACL.
-            refresh(&applier, plan).await?;
+            self.refresh(&applier, plan).await?;
             analyze_partitioned(&applier, plan).await?;
             applier.close().await;
-            Ok::<_, FinishError>(())
+            Ok::<_, FinishError>(values)
         };
-        self.stage(Stage::Finish, work).await.map_err(|error| Error::new(Exit::Resumable, error))?;
-        append(directory, Record::StageFinished { stage: Stage::Finish })
+        let values = self.stage(Stage::Finish, work).await;
+        let values = values.map_err(|error| Error::new(Exit::Resumable, error))?;
+        append(directory, Record::StageFinished { stage: Stage::Finish })?;
+        Ok(values)
     }
 
-    pub(super) async fn sequence_values(
-        &self,
-        side: Side,
-        snapshot: &Snapshot,
-    ) -> Result<Vec<SequenceValue>, FinishError> {
-        let endpoint = match (side, &self.source) {
-            (Side::Source, Source::Archive(stored)) => return Ok(stored.sequences.clone()),
-            (Side::Source, Source::Server(endpoint)) => endpoint,
-            (Side::Target, _) => &self.target,
+    /// A view whose functions name objects without their schema is refreshed with the source's `search_path`, as
+    /// steps of DDL are taken.
+    async fn refresh(&self, applier: &Applier<'_>, plan: &Plan) -> Result<(), ApplyError> {
+        for view in &plan.materialized_views {
+            let (statement, what) =
+                (format!("REFRESH MATERIALIZED VIEW {}", view.name.sql()), format!("refresh {}", view.name));
+            let Err(error) = applier.run(&statement, &what).await else { continue };
+            if !is_about_names(&error) || plan.search_path.is_empty() {
+                return Err(error);
+            }
+            let path = quote_literal(&plan.search_path);
+            // One message is one transaction, and so is the setting's life.
+            let message = format!("SELECT pg_catalog.set_config('search_path', {path}, true);\n{statement}");
+            applier.run(&message, &what).await?;
+            self.events.warn(format!(
+                "{} names objects without their schema; it was refreshed with search_path {}",
+                view.name, plan.search_path
+            ));
+        }
+        Ok(())
+    }
+
+    async fn sequence_values(&self, snapshot: &Snapshot) -> Result<Vec<SequenceValue>, FinishError> {
+        let endpoint = match &self.source {
+            Source::Archive(stored) => return Ok(stored.sequences.clone()),
+            Source::Server(endpoint) => endpoint,
         };
         let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
-        let values = catalog::sequence_values(&session.client, side, &snapshot.catalog.sequences).await?;
+        let values =
+            catalog::sequence_values(&session.client, Side::Source, &snapshot.catalog.sequences).await?;
         session.close().await;
         Ok(values)
     }
@@ -93,14 +114,6 @@ async fn set_sequences(applier: &Applier<'_>, values: &[SequenceValue]) -> Resul
             })
             .collect();
         applier.run(&set.join(";\n"), "set the sequences").await?;
-    }
-    Ok(())
-}
-
-async fn refresh(applier: &Applier<'_>, plan: &Plan) -> Result<(), ApplyError> {
-    for view in &plan.materialized_views {
-        let statement = format!("REFRESH MATERIALIZED VIEW {}", view.name.sql());
-        applier.run(&statement, format!("refresh {}", view.name)).await?;
     }
     Ok(())
 }

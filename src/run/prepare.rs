@@ -8,7 +8,7 @@ use super::{Checked, Context, Outcome, Source};
 use crate::catalog::Catalog;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
-use crate::journal::{Record, RunDirectory};
+use crate::journal::{DUMP, PLAN, Record, RunDirectory, SCHEMA};
 use crate::pg::{Access, Endpoint, QualifiedName, Session, display_identifier};
 use crate::plan::make::{self, Obstacles, Request};
 use crate::plan::{Plan, TablePlan, ddl, vector};
@@ -24,12 +24,6 @@ pub(super) struct Prepared {
     pub(super) entries: Vec<Entry>,
     pub(super) findings: Vec<Finding>,
 }
-
-/// The name of the plan in the run directory.
-pub(super) const PLAN: &str = "plan.json";
-
-/// The schema of the source as it was planned from, in the run directory.
-pub(super) const SCHEMA: &str = "schema.json";
 
 impl Context<'_> {
     /// Plans from the snapshot. `scratch` takes pg_dump's archive.
@@ -60,8 +54,8 @@ impl Context<'_> {
             target,
             tables: &tables,
             vector_rows: &vector_rows,
-            owner: self.settings.choices.owner.as_deref(),
-            vector_index: self.settings.choices.vector_index,
+            owner: self.choices.owner.as_deref(),
+            vector_index: self.choices.vector_index,
             has_admin: checked.admin.as_ref().is_some_and(|rights| rights.is_superuser),
             index_memory: self.settings.index_memory.unwrap_or_else(|| default_index_memory(checked, jobs)),
             jobs,
@@ -165,7 +159,8 @@ impl Context<'_> {
         let stall = self.settings.connections.stall;
         let digest = relay::read(rows, table.columns.len(), &table.masked(), stall, progress)
             .await
-            .map_err(|error| Error::new(Exit::Resumable, Unreadable { what, source: error }))?;
+            .map_err(|source| Error::new(Exit::Resumable, Unreadable { what: what.clone(), source }))?;
+        session.copy_ended().await.map_err(failed)?;
         Ok(digest)
     }
 }
@@ -179,7 +174,7 @@ pub(super) async fn read_schema(
     limits: &ChildLimits,
     events: &Events,
 ) -> Result<Vec<Entry>, Error> {
-    let archive = scratch.join("schema.dump");
+    let archive = scratch.join(DUMP);
     // A resumed run reads the schema again.
     let _ = std::fs::remove_file(&archive);
     let request = DumpRequest {

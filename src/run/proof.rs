@@ -6,12 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use super::prepare::SCHEMA;
 use super::{Checked, Context, Source, resume};
-use crate::catalog::{Catalog, SourceState, TableKind};
+use crate::catalog::{Catalog, SequenceValue, SourceState, TableKind};
 use crate::error::{Error, Exit, Side};
 use crate::event::Stage;
-use crate::journal::RunDirectory;
+use crate::journal::{RunDirectory, SCHEMA};
 use crate::pg::{Access, Endpoint, QualifiedName, Session};
 use crate::plan::{Plan, TablePlan};
 use crate::schema::Entry;
@@ -21,8 +20,8 @@ use crate::verify::read::{self, Method, Request};
 use crate::verify::schema::Schema;
 use crate::verify::subjects::{self, Reading};
 use crate::verify::{
-    self, Aspect, Comparison, Outcome, TableResult, Verdict, VerifyError, large_objects, locate, settings,
-    source,
+    self, Aspect, Comparison, Outcome, TableResult, Verdict, VerifyError, large_objects, locate, sequences,
+    settings, source,
 };
 
 /// How many differing rows of a table are named.
@@ -34,6 +33,8 @@ struct Moved<'a> {
     plan: &'a Plan,
     /// What the lanes counted and hashed.
     found: &'a Found,
+    /// Where the source's sequences stood when the target's were set.
+    sequences: sequences::Values,
     snapshot: &'a Snapshot,
     /// The source's DDL that was planned from.
     schema: &'a [Entry],
@@ -47,7 +48,7 @@ impl Context<'_> {
         directory: &RunDirectory,
         checked: &Checked,
         plan: &Plan,
-        found: &Found,
+        (found, values): (&Found, &[SequenceValue]),
         snapshot: Snapshot,
     ) -> Result<Comparison, Error> {
         let schema: Vec<Entry> =
@@ -59,7 +60,9 @@ impl Context<'_> {
                 self.compare_stored(stored, checked, plan, found, directory, &mut comparison).await?;
                 return Ok(comparison);
             }
-            let moved = Moved { checked, plan, found, snapshot: &snapshot, schema: &schema, directory };
+            let sequences = sequences::known(values);
+            let moved =
+                Moved { checked, plan, found, sequences, snapshot: &snapshot, schema: &schema, directory };
             self.compare(&moved, &mut comparison).await?;
             let outcome = self.source_unchanged(&moved).await?;
             comparison.push("source", Aspect::SourceUnchanged, outcome);
@@ -109,12 +112,11 @@ impl Context<'_> {
         for snapshot in snapshots {
             snapshot.release().await;
         }
-        let endpoints = [self.source.server(), &self.target];
         let expected = settings::Expected {
             before: Some(&moved.checked.target.database),
             held: &["default_transaction_read_only"],
         };
-        verify::compare_objects(endpoints, ours, theirs, expected, comparison).await
+        verify::compare_objects(&self.target, &moved.sequences, [ours, theirs], expected, comparison).await
     }
 
     /// The target's DDL as it is now.
@@ -136,7 +138,7 @@ impl Context<'_> {
         catalogs: [&Catalog; 2],
         comparison: &mut Comparison,
     ) -> Result<(), VerifyError> {
-        let (existing, choices) = (&plan.existing_schemas, &self.settings.choices);
+        let (existing, choices) = (&plan.existing_schemas, &self.choices);
         let schemas = [Ok(source), found];
         verify::schema::compare(schemas, catalogs, existing, choices, &self.target, comparison).await
     }
@@ -149,7 +151,7 @@ impl Context<'_> {
     ) -> Result<(), VerifyError> {
         let roles: BTreeSet<String> = theirs.roles.iter().map(|role| role.name.clone()).collect();
         let sessions = [snapshots[0].session().await?, snapshots[1].session().await?];
-        let owner = self.settings.choices.owner.as_deref();
+        let owner = self.choices.owner.as_deref();
         large_objects::compare([&sessions[0], &sessions[1]], owner, &roles, NAMED_ROWS, comparison).await?;
         for session in sessions {
             session.close().await;
@@ -157,11 +159,19 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Whether the source is as it was: by its transaction ids, or else by its contents.
+    /// Whether the source is as it was: by its sequences, which move without a transaction id, and by its
+    /// transaction ids, or else by its contents.
     async fn source_unchanged(&self, moved: &Moved<'_>) -> Result<Outcome, VerifyError> {
         let Moved { plan, found, snapshot, .. } = moved;
         let session = Session::open(self.source.server(), Access::Read, "pg_catalog").await?;
         let state = SourceState::read(&session.client, Side::Source).await?;
+        let values = sequences::values(&session, Side::Source, &snapshot.catalog.sequences).await?;
+        if let Some(sequence) = sequences::first_moved(&moved.sequences, &values) {
+            session.close().await;
+            return Ok(
+                self.written(format!("the source was written meanwhile: sequence {sequence} has moved"))
+            );
+        }
         let outcome = source::unchanged(&snapshot.state, &state, self.settings.accept_writes);
         if outcome == Outcome::Equal || self.settings.accept_writes {
             session.close().await;

@@ -1,20 +1,24 @@
 //! Going on with an interrupted run: what the journal, the ledger and the source allow.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use super::prepare::{PLAN, SCHEMA};
 use super::{Checked, Context, Interrupted, Source, append};
-use crate::catalog::SourceState;
-use crate::error::{Class, Error, Exit, Fault};
-use crate::journal::{Record, RunDirectory};
+use crate::catalog::{DatabaseIdentity, SourceState};
+use crate::error::{Class, Error, Exit, Fault, Side};
+use crate::journal::{PLAN, Record, RunDirectory, SCHEMA, Settled};
 use crate::pg::{Access, Session, SessionError};
 use crate::plan::{Plan, TablePlan, make};
 use crate::schema::Entry;
+use crate::settings::{Choices, GivenChoices};
 use crate::transfer::digest::Digest;
 use crate::transfer::lane::large_object;
 use crate::transfer::ledger;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::work::Work;
+
+/// How long ended sessions are waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a run cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,27 @@ pub enum ResumeError {
         /// The run whose ledger is there.
         found: Option<String>,
     },
+    /// Another database is named than the run began with.
+    #[error("the {side} of the run is database {begun}, not {found}")]
+    OtherDatabase {
+        /// Which of the two.
+        side: Side,
+        /// The run's.
+        begun: DatabaseIdentity,
+        /// What was found.
+        found: DatabaseIdentity,
+    },
+    /// A rewrite is asked for that the run did not begin with.
+    #[error("the run was begun with {begun}, and goes on with that, not with {given}")]
+    OtherChoice {
+        /// The run's option.
+        begun: String,
+        /// What was given.
+        given: String,
+    },
+    /// Sessions of an earlier process go on in the target.
+    #[error("sessions of the interrupted run do not end on the target: {0}")]
+    Leftovers(String),
     /// The source's schema has changed.
     #[error("the source's schema has changed since the run began: {0}")]
     SchemaChanged(String),
@@ -49,8 +74,10 @@ pub enum ResumeError {
 impl Fault for ResumeError {
     fn class(&self) -> Class {
         match self {
-            ResumeError::OtherLedger { .. } | ResumeError::Emptied(_) => Class::Target,
-            ResumeError::OtherArchive => Class::User,
+            ResumeError::OtherLedger { .. } | ResumeError::Leftovers(_) | ResumeError::Emptied(_) => Class::Target,
+            ResumeError::OtherArchive
+            | ResumeError::OtherDatabase { .. }
+            | ResumeError::OtherChoice { .. } => Class::User,
             ResumeError::SchemaChanged(_) | ResumeError::Tied(_) => Class::Source,
             ResumeError::Session(error) => error.class(),
         }
@@ -59,6 +86,16 @@ impl Fault for ResumeError {
     fn hint(&self) -> Option<String> {
         match self {
             ResumeError::Session(error) => error.hint(),
+            ResumeError::OtherDatabase { side, .. } => Some(format!(
+                "name the {side} that the run began with, or start over with another --run-dir"
+            )),
+            ResumeError::OtherChoice { .. } => {
+                Some("resume without that option, or start over with another --run-dir".into())
+            }
+            ResumeError::Leftovers(_) => Some(
+                "end them as a superuser (SELECT pg_terminate_backend(...)) or give --target-admin, then go on with --resume"
+                    .into(),
+            ),
             _ => Some(
                 "start over with another --run-dir, and --replace with the name of the target database to drop what is there"
                     .into(),
@@ -98,21 +135,81 @@ pub(super) fn has_written(records: &[Record]) -> bool {
         || records.iter().any(|record| matches!(record, Record::Replaced { .. } | Record::Mark { .. }))
 }
 
-/// Whether the run has changed something in a target, and it cannot be this one, of which nothing is known.
-fn has_begun(records: &[Record], target: &str) -> bool {
-    records.iter().any(|record| match record {
-        Record::StageFinished { .. } => true,
-        Record::Mark { database, .. } => database != target,
-        _ => false,
+/// Whether the run has made something in the target besides ledger and mark.
+fn has_begun(records: &[Record]) -> bool {
+    records.iter().any(|record| matches!(record, Record::StageFinished { .. }))
+}
+
+/// What every process of the run goes by.
+pub(super) fn settled(records: &[Record]) -> Option<&Settled> {
+    records.iter().find_map(|record| match record {
+        Record::Settled(settled) => Some(settled),
+        _ => None,
     })
+}
+
+/// The rewrites that the run began with; one that begins takes those that are given. Another one than it began with is
+/// refused: the target's schema is made by them.
+pub(super) fn choices(records: &[Record], given: &GivenChoices) -> Result<Choices, ResumeError> {
+    let Some(Settled { choices: begun, .. }) = settled(records) else { return Ok(given.or_default()) };
+    let other = |begun: String, given: String| Err(ResumeError::OtherChoice { begun, given });
+    match (&given.owner, &begun.owner) {
+        (Some(given), Some(begun)) if given != begun => {
+            return other(format!("--owner {begun}"), format!("--owner {given}"));
+        }
+        (Some(given), None) => return other("no --owner".into(), format!("--owner {given}")),
+        _ => {}
+    }
+    match given.vector_index {
+        Some(given) if given != begun.vector_index => {
+            other(format!("--vector-index {}", begun.vector_index), format!("--vector-index {given}"))
+        }
+        _ => Ok(begun.clone()),
+    }
+}
+
+/// Refuses another database than the one that the run began with.
+pub(super) fn is_same_database(
+    records: &[Record],
+    side: Side,
+    found: &DatabaseIdentity,
+) -> Result<(), Error> {
+    let begun = settled(records).map(|settled| match side {
+        Side::Source => &settled.source,
+        Side::Target => &settled.target,
+    });
+    match begun {
+        Some(begun) if !begun.is_same_as(found) => {
+            let (begun, found) = (begun.clone(), found.clone());
+            Err(Error::new(Exit::Usage, ResumeError::OtherDatabase { side, begun, found }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether unlogged rows, which a crash empties together with their ledger, are no longer in the ledger of a run that
+/// was compared.
+pub(super) fn has_lost_rows(
+    directory: &RunDirectory,
+    done: &HashMap<String, Option<Digest>>,
+) -> Result<bool, Error> {
+    let plan: Plan = directory.read_document(PLAN).map_err(|error| Error::new(Exit::StartOver, error))?;
+    let mut unlogged = plan.tables.iter().enumerate().filter(|(_, planned)| planned.is_unlogged);
+    Ok(unlogged.any(|(table, planned)| {
+        let mut items =
+            (0..planned.chunks.len()).filter_map(|chunk| Work::Chunk { table, chunk }.item(&plan));
+        items.any(|item| !done.contains_key(&item))
+    }))
 }
 
 /// The verdict of a run that only has to clear up.
 pub(super) fn standing_verdict(records: &[Record]) -> Option<(String, u8)> {
-    records.iter().rev().find_map(|record| match record {
-        Record::Verdict { verdict, exit } => Some((verdict.clone(), *exit)),
+    let last = records.iter().rev().find_map(|record| match record {
+        Record::Verdict { verdict, exit } => Some(Some((verdict.clone(), *exit))),
+        Record::Withdrawn => Some(None),
         _ => None,
-    })
+    });
+    last.flatten()
 }
 
 /// The exit code of a verdict that an earlier process had written down.
@@ -135,10 +232,8 @@ impl Context<'_> {
         let start_over = |error| Error::new(Exit::StartOver, error);
         let mut plan: Plan =
             directory.read_document(PLAN).map_err(|error| Error::new(Exit::StartOver, error))?;
+        self.end_leftovers().await.map_err(|error| Error::new(Exit::Resumable, error))?;
         let session = Session::open(&self.target, Access::Write, "pg_catalog")
-            .await
-            .map_err(|error| Error::new(Exit::Resumable, error))?;
-        end_leftovers(&session, &self.target.application_name)
             .await
             .map_err(|error| Error::new(Exit::Resumable, error))?;
         let broken = |error| Error::new(Exit::Resumable, session.failed("read the ledger", error));
@@ -148,9 +243,7 @@ impl Context<'_> {
             // The process ended before it had dropped anything: plan again.
             _ if checked.replaces => return Ok(None),
             // The process ended before it had made the ledger. The source may be another one now: plan again.
-            None if checked.target.user_objects.count == 0
-                && !has_begun(directory.records(), self.target.conninfo.database()) =>
-            {
+            None if checked.target.user_objects.count == 0 && !has_begun(directory.records()) => {
                 return Ok(None);
             }
             found => return Err(start_over(ResumeError::OtherLedger { run: self.run.clone(), found })),
@@ -158,16 +251,10 @@ impl Context<'_> {
         let mut done = ledger::read(&session.client).await.map_err(broken)?;
         refuse_emptied(&session, &plan, &done).await?;
         let state = latest_state(directory.records());
-        let is_unchanged = state.is_some_and(|state| state.is_proven_equal(&snapshot.state));
-        if matches!(self.source, Source::Archive(_)) {
-            if !is_unchanged {
+        if !state.is_some_and(|state| state.is_proven_equal(&snapshot.state)) {
+            if matches!(self.source, Source::Archive(_)) {
                 return Err(start_over(ResumeError::OtherArchive));
             }
-        } else if is_unchanged {
-            // A crash of the source's server empties them, and gives out no transaction id.
-            let unlogged = |planned: &TablePlan| planned.is_unlogged;
-            self.prove_tables(snapshot, &plan, unlogged, &mut done, &session).await?;
-        } else {
             self.prove_again(directory, checked, snapshot, &mut plan, &mut done, &session).await?;
             append(directory, Record::Planned { state: snapshot.state.clone() })?;
         }
@@ -193,8 +280,9 @@ impl Context<'_> {
             return Err(Error::new(Exit::StartOver, ResumeError::SchemaChanged(changed)));
         }
         self.events.note("the source may have changed since; reading and hashing what was copied");
-        self.prove_tables(snapshot, plan, |_| true, done, target).await?;
-        // Large objects have no digest in the ledger: they are copied again, those that are there now.
+        self.prove_tables(snapshot, plan, done, target).await?;
+        // The digest of a batch is of contents only, and owner, grants or comment may have changed: large objects are
+        // copied again, those that are there now.
         for (batch, &planned) in plan.large_objects.iter().enumerate() {
             let item = Work::LargeObjects { batch }.item(plan).expect("a batch is in the ledger");
             let message = format!("{}; {}", large_object::remove(planned), ledger::forget(&item));
@@ -208,17 +296,16 @@ impl Context<'_> {
         directory.write_document(PLAN, plan).map_err(|error| Error::new(Exit::Resumable, error))
     }
 
-    /// Each loaded table that `is_doubtful` must have the digest that was loaded, as of the new snapshot. One that
-    /// has changed is copied again.
+    /// Each loaded table must have the digest that was loaded, as of the new snapshot. One that has changed is copied
+    /// again.
     async fn prove_tables(
         &self,
         snapshot: &Snapshot,
         plan: &Plan,
-        is_doubtful: impl Fn(&TablePlan) -> bool,
         done: &mut HashMap<String, Option<Digest>>,
         target: &Session,
     ) -> Result<(), Error> {
-        for (table, planned) in plan.tables.iter().enumerate().filter(|(_, found)| is_doubtful(found)) {
+        for (table, planned) in plan.tables.iter().enumerate() {
             self.safe_point()?;
             let items: Vec<String> = (0..planned.chunks.len())
                 .filter_map(|chunk| Work::Chunk { table, chunk }.item(plan))
@@ -252,6 +339,33 @@ impl Context<'_> {
                 done.remove(item);
             }
         }
+        Ok(())
+    }
+
+    /// Ends what is left of an earlier process of this run on the target's server: a COPY or CREATE INDEX goes on
+    /// until its server notices that nobody listens. The ledger is read after that.
+    async fn end_leftovers(&self) -> Result<(), ResumeError> {
+        // Only a superuser may end the administrator's.
+        let endpoint = self.admin.as_ref().unwrap_or(&self.target);
+        let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let statement = include_str!("../../sql/session/end_leftovers.sql");
+            let rows = session.client.query(statement, &[&self.target.application_name]).await;
+            let rows =
+                rows.map_err(|error| session.failed("end the sessions of the interrupted run", error))?;
+            if rows.is_empty() {
+                break;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let left = rows.iter().map(|row| {
+                    format!("process {} of role {}", row.get::<_, i32>("pid"), row.get::<_, &str>("role"))
+                });
+                return Err(ResumeError::Leftovers(left.collect::<Vec<_>>().join(", ")));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        session.close().await;
         Ok(())
     }
 }
@@ -295,6 +409,15 @@ pub(super) fn is_one_state(records: &[Record], now: &SourceState) -> bool {
     })
 }
 
+/// Whether the state that has this snapshot is the one that the source is in now.
+pub(super) fn is_state_now(records: &[Record], snapshot: &str, now: &SourceState) -> bool {
+    snapshot == now.snapshot
+        && records.iter().all(|record| match record {
+            Record::Planned { state } => state.snapshot != snapshot || state.is_proven_equal(now),
+            _ => true,
+        })
+}
+
 fn latest_state(records: &[Record]) -> Option<&SourceState> {
     records.iter().rev().find_map(|record| match record {
         Record::Planned { state } => Some(state),
@@ -313,19 +436,5 @@ pub(super) fn first_change(before: &[Entry], now: &[Entry]) -> Option<String> {
     )
 }
 
-/// Ends what is left of an earlier process of this run on the target's server: a COPY or CREATE INDEX goes on
-/// until its server notices that nobody listens. The ledger is read after that.
-async fn end_leftovers(session: &Session, application_name: &str) -> Result<(), SessionError> {
-    for _ in 0..300 {
-        let rows = session
-            .client
-            .query(include_str!("../../sql/session/end_leftovers.sql"), &[&application_name])
-            .await;
-        let rows = rows.map_err(|error| session.failed("end the sessions of the interrupted run", error))?;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -245,7 +245,7 @@ fn refused(step: &Step, error: ApplyError) -> ApplyError {
 }
 
 /// Whether a name was not found: the mark of a function that relies on `search_path`.
-fn is_about_names(error: &ApplyError) -> bool {
+pub(crate) fn is_about_names(error: &ApplyError) -> bool {
     let ApplyError::Session(SessionError::Statement { error, .. }) = error else { return false };
     error.code().is_some_and(|code| {
         [

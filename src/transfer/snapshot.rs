@@ -105,7 +105,7 @@ impl Snapshot {
             let found = lockable(&catalog);
             if found.is_subset(&known) {
                 let large_objects = list_large_objects(&session).await?;
-                let state = catalog.state();
+                let state = SourceState::read(&session.client, Side::Source).await?;
                 return Ok(Snapshot { session: Some(session), id, catalog, large_objects, state });
             }
             session.run("ROLLBACK", "begin again").await?;
@@ -127,6 +127,7 @@ impl Snapshot {
             state: SourceState {
                 system_identifier: Some(format!("archive {sha256}")),
                 snapshot: "0:0:".to_owned(),
+                statistics_reset: None,
             },
         }
     }

@@ -12,17 +12,26 @@ use crate::verify::{Aspect, Comparison, Outcome, VerifyError};
 /// Where each sequence of one side stands, or what the server said against reading it.
 pub type Values = BTreeMap<QualifiedName, Result<(i64, bool), String>>;
 
+/// Where sequences stood when they were read.
+pub fn known(values: &[SequenceValue]) -> Values {
+    values.iter().map(|value| (value.name.clone(), Ok((value.last_value, value.is_called)))).collect()
+}
+
+/// The first sequence of `then` that does not stand there any more.
+pub fn first_moved<'a>(then: &'a Values, now: &Values) -> Option<&'a QualifiedName> {
+    then.iter().find(|(name, value)| now.get(*name) != Some(*value)).map(|(name, _)| name)
+}
+
 /// Reads all sequences of one side. One that may not be read does not keep the others from being read.
 pub async fn values(session: &Session, side: Side, sequences: &[Sequence]) -> Result<Values, VerifyError> {
-    let known = |value: SequenceValue| (value.name, Ok((value.last_value, value.is_called)));
     match sequence_values(&session.client, side, sequences).await {
-        Ok(values) => return Ok(values.into_iter().map(known).collect()),
+        Ok(values) => return Ok(known(&values)),
         Err(error) => _ = refusal(error)?,
     }
     let mut found = Values::new();
     for sequence in sequences {
         match sequence_values(&session.client, side, std::slice::from_ref(sequence)).await {
-            Ok(values) => found.extend(values.into_iter().map(known)),
+            Ok(values) => found.extend(known(&values)),
             Err(error) => _ = found.insert(sequence.name.clone(), Err(refusal(error)?)),
         }
     }
@@ -80,6 +89,17 @@ mod tests {
         let mut comparison = Comparison::default();
         compare(&values(source), &values(target), &mut comparison);
         comparison.verdict()
+    }
+
+    #[test]
+    fn a_sequence_that_moved_or_went_is_found() {
+        let at = |value, is_called| -> Values {
+            [(QualifiedName::new("s", "a"), Ok((value, is_called)))].into_iter().collect()
+        };
+        assert_eq!(first_moved(&at(1, true), &at(1, true)), None);
+        for now in [at(2, true), at(1, false), Values::new()] {
+            assert_eq!(first_moved(&at(1, true), &now), Some(&QualifiedName::new("s", "a")));
+        }
     }
 
     #[test]

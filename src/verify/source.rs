@@ -11,8 +11,8 @@ pub fn unchanged(then: &SourceState, now: &SourceState, accept_writes: bool) -> 
     }
     written(
         format!(
-            "transaction ids were given out on the source's server since the snapshot ({} then, {} now): it was \
-             written, or its state cannot be told",
+            "transaction ids were given out on the source's server since the snapshot ({} then, {} now), or it \
+             crashed: it was written, or its state cannot be told",
             then.snapshot, now.snapshot
         ),
         accept_writes,
@@ -34,8 +34,11 @@ mod tests {
 
     #[test]
     fn a_source_that_moved_is_no_proof() {
-        let state =
-            |snapshot: &str| SourceState { system_identifier: Some("7".into()), snapshot: snapshot.into() };
+        let state = |snapshot: &str| SourceState {
+            system_identifier: Some("7".into()),
+            snapshot: snapshot.into(),
+            statistics_reset: None,
+        };
         assert_eq!(unchanged(&state("8:8:"), &state("8:8:"), false), Outcome::Equal);
         assert!(matches!(unchanged(&state("8:8:"), &state("9:9:"), false), Outcome::NotCompared { .. }));
         assert!(matches!(unchanged(&state("8:8:"), &state("9:9:"), true), Outcome::AsPlanned { .. }));

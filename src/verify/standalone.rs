@@ -40,27 +40,34 @@ pub async fn verify(
     options: &Options,
 ) -> Result<Comparison, VerifyError> {
     let begun = Instant::now();
+    let state = read_state(source).await?;
     let ours = read_catalog(source).await?;
     let theirs = read_catalog(target).await?;
-    let encoding = ours.database.encoding.as_str();
-    let copy_encoding = (encoding != "UTF8").then(|| encoding.to_owned());
+    let copy_encoding = make::copy_encoding(&ours);
     let endpoints = [source, target]
         .map(|endpoint| Endpoint { copy_encoding: copy_encoding.clone(), ..endpoint.clone() });
 
     let mut comparison = Comparison::default();
     compare_rows(&endpoints, &ours, &theirs, options, &mut comparison).await?;
-    compare_objects([source, target], &ours, &theirs, Expected::default(), &mut comparison).await?;
+    let session = Session::open(source, Access::Read, "pg_catalog").await?;
+    let values = sequences::values(&session, source.side, &ours.sequences).await?;
+    session.close().await;
+    compare_objects(target, &values, [&ours, &theirs], Expected::default(), &mut comparison).await?;
     compare_schemas([source, target], [&ours, &theirs], options, &mut comparison).await?;
 
     let events = &options.reading.events;
-    let session = Session::open(source, Access::Read, "pg_catalog").await?;
-    let later = SourceState::read(&session.client, source.side).await?;
-    session.close().await;
-    if source::unchanged(&ours.state(), &later, false) != Outcome::Equal {
+    if source::unchanged(&state, &read_state(source).await?, false) != Outcome::Equal {
         events.warn("the source's server was written to meanwhile: differences may come from that");
     }
     events.emit(Event::StageFinished { stage: Stage::Verify, seconds: begun.elapsed().as_secs_f64() });
     Ok(comparison)
+}
+
+async fn read_state(endpoint: &Endpoint) -> Result<SourceState, VerifyError> {
+    let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
+    let state = SourceState::read(&session.client, endpoint.side).await?;
+    session.close().await;
+    Ok(state)
 }
 
 async fn read_catalog(endpoint: &Endpoint) -> Result<Catalog, VerifyError> {
@@ -113,27 +120,24 @@ fn started(subjects: &[Subject]) -> Event {
     }
 }
 
-/// Compares everything that holds no rows, but for the schema. Both catalogs are as of now; sequences are read
-/// again.
+/// Compares everything that holds no rows, but for the schema. The target's sequences are read again, those of the
+/// source stand at `values`.
 pub async fn compare_objects(
-    endpoints: [&Endpoint; 2],
-    ours: &Catalog,
-    theirs: &Catalog,
+    target: &Endpoint,
+    values: &sequences::Values,
+    [ours, theirs]: [&Catalog; 2],
     expected: Expected<'_>,
     comparison: &mut Comparison,
 ) -> Result<(), VerifyError> {
-    let mut values = Vec::with_capacity(2);
-    for (endpoint, catalog) in endpoints.into_iter().zip([ours, theirs]) {
-        let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
-        values.push(sequences::values(&session, endpoint.side, &catalog.sequences).await?);
-        session.close().await;
-    }
-    sequences::compare(&values[0], &values[1], comparison);
+    let session = Session::open(target, Access::Read, "pg_catalog").await?;
+    let found = sequences::values(&session, target.side, &theirs.sequences).await?;
+    session.close().await;
+    sequences::compare(values, &found, comparison);
     validity::indexes(ours, theirs, comparison);
     validity::constraints(ours, theirs, comparison);
     extensions::compare(ours, theirs, comparison);
     settings::compare(ours, theirs, expected, comparison);
-    vector_search::compare(endpoints[1], theirs, comparison).await
+    vector_search::compare(target, theirs, comparison).await
 }
 
 /// Compares the DDL of both sides, as both have it now.

@@ -7,6 +7,7 @@ mod connect;
 mod documents;
 mod faults;
 mod fence;
+mod going_on;
 mod interrupts;
 mod locks;
 mod memory;

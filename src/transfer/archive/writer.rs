@@ -171,6 +171,12 @@ impl Writer {
         Writer::resume(directory, level)
     }
 
+    /// Takes back the beginning of an archive that has no file yet. What cannot be removed is left.
+    pub fn discard(&self) {
+        let _ = fs::remove_file(self.0.directory.join(JOURNAL));
+        let _ = fs::remove_dir(&self.0.directory);
+    }
+
     /// What the archive was begun with.
     pub fn header(&self) -> &Header {
         &self.0.header

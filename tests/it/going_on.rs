@@ -1,0 +1,233 @@
+//! What happens between a run that stopped and its resume: another database, other options, a crash, sessions that
+//! stay. And what a run may not take for its own.
+
+use std::{fs, sync::Arc, thread, time::Duration};
+
+use crate::support::{
+    Cut, Database, Fault, Move, Proxy, SMALL, Server, Variant, Vectors, leftovers, pgmove, psql, state,
+    wait_until,
+};
+
+const SAMPLE: &str = "
+CREATE TABLE kept (id integer PRIMARY KEY, note text);
+INSERT INTO kept SELECT n, 'note ' || n FROM generate_series(1, 500) AS n;
+CREATE TABLE child (id integer REFERENCES kept);
+INSERT INTO child SELECT n FROM generate_series(1, 100) AS n;
+CREATE UNLOGGED TABLE fleeting (id integer);
+INSERT INTO fleeting SELECT generate_series(1, 50);
+CREATE SEQUENCE counter;
+SELECT nextval('counter'), nextval('counter');
+";
+
+/// In the finish stage: rows, indexes and foreign keys are there.
+const SEQUENCES: &str = "pg_catalog.setval";
+/// The verdict is in the journal.
+const CLEAR: &str = "DROP SCHEMA IF EXISTS pgmove";
+
+fn quiet(major: u32) -> Arc<Server> {
+    Server::start(major, &Variant { settings: "autovacuum = off".into(), ..Variant::default() })
+}
+
+fn sample(server: &Arc<Server>) -> Database {
+    let database = server.database();
+    database.psql(SAMPLE);
+    database
+}
+
+/// A run whose target's connection is cut when it sends these words; resumed, it goes straight to the target.
+#[track_caller]
+fn cut_at(words: &'static str, mut run: Move, target: &Database, code: i32) -> Move {
+    let proxy = Proxy::start(target.server.port);
+    let direct = std::mem::replace(&mut run.target, proxy.uri(&target.uri(), target.server.port));
+    proxy.set(Fault { words, spared: 0, cut: Cut::Request, times: 1 });
+    run.run(&[]).assert(code, &[]);
+    assert_eq!(proxy.fired(), 1);
+    run.target = direct;
+    run
+}
+
+#[test]
+fn a_run_directory_of_somebody_else_is_left_alone() {
+    let (source, target) = (sample(&Server::shared(16)), Server::shared(18).database());
+    let mut run = Move::new(&source, &target);
+    run.target = run.target.replace("owner-secret", "mistyped");
+    fs::create_dir(run.run_dir()).expect("a directory");
+    run.run(&[]).assert(3, &[]);
+    assert_eq!(fs::read_dir(run.run_dir()).expect("still there").count(), 0);
+    let photo = run.run_dir().join("photo.jpg");
+    fs::write(&photo, "dear").expect("a file");
+    run.run(&[]).assert(2, &["holds no run", "--run-dir"]);
+    assert_eq!(fs::read(&photo).expect("still there"), b"dear");
+    assert_eq!(fs::read_dir(run.run_dir()).expect("still there").count(), 1);
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_databases_only() {
+    let server = quiet(16);
+    let (source, twin) = (sample(&server), sample(&server));
+    let targets = Server::shared(18);
+    let (target, other) = (targets.database(), targets.database());
+    let mut run = cut_at(SEQUENCES, Move::new(&source, &target), &target, 5);
+    let own = std::mem::replace(&mut run.source, twin.uri());
+    run.run(&["--resume"]).assert(2, &["the source of the run is database", &source.name, &twin.name]);
+    run.source = own;
+    let own = std::mem::replace(&mut run.target, other.uri());
+    run.run(&["--resume"]).assert(2, &["the target of the run is database", &target.name, &other.name]);
+    assert_eq!(leftovers(&other), "");
+    run.target = own;
+    run.run(&["--resume"]).assert(0, &[]);
+    // Nor is a verdict repeated for a target that it is not about.
+    run.target = other.uri();
+    run.run(&["--resume"]).assert(2, &["the target of the run is database"]);
+}
+
+#[test]
+fn a_run_goes_on_with_the_options_it_began_with() {
+    let server = quiet(16);
+    let source = SMALL.fill(&server, Vectors::of(&server));
+    let target = Server::shared(18).database();
+    let mut run = Move::new(&source, &target);
+    run.options.extend([
+        "--vector-index=hnsw".into(),
+        format!("--owner={}", target.name),
+        "--keep-ledger".into(),
+    ]);
+    let mut run = cut_at(SEQUENCES, run, &target, 5);
+    run.options.truncate(1);
+    run.run(&["--resume", "--vector-index=vchordrq"]).assert(2, &["--vector-index hnsw"]);
+    run.run(&["--resume", "--owner=postgres"]).assert(2, &[&format!("--owner {}", target.name)]);
+    run.run(&["--resume"]).assert(0, &[]);
+    assert_eq!(target.admin_psql("SELECT count(*) > 0 FROM pgmove.ledger"), "t");
+}
+
+#[test]
+fn rows_of_another_encoding_have_one_digest() {
+    let source = quiet(16).database_with("TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'");
+    source.psql(SAMPLE);
+    source.psql("UPDATE kept SET note = 'déjà vu ' || id");
+    let target = Server::shared(18).database();
+    let dry = Move::new(&source, &target).run(&["--dry-run", "--digests"]);
+    dry.assert(0, &[]);
+    let is_kept = |line: &&str| line.ends_with("public.kept") && line.contains(" 500 ");
+    let digest = dry.output.lines().find(is_kept).expect("the digest of the table");
+    // Foreign keys are made: were the table taken for changed, the run would have to start over.
+    let run = cut_at(SEQUENCES, Move::new(&source, &target), &target, 5);
+    source.psql("SELECT txid_current()");
+    run.run(&["--resume"]).assert(0, &[&digest[..8]]);
+}
+
+#[test]
+fn a_crash_of_the_source_empties_what_is_unlogged() {
+    let server = quiet(16);
+    let source = sample(&server);
+    for crashes in [false, true] {
+        let target = Server::shared(18).database();
+        let run = cut_at(SEQUENCES, Move::new(&source, &target), &target, 5);
+        if crashes {
+            server.crash();
+        } else {
+            server.stop();
+        }
+        server.restart();
+        run.run(&["--resume"]).assert(0, &[]);
+        assert_eq!(
+            target.psql("SELECT count(*) FROM fleeting"),
+            source.psql("SELECT count(*) FROM fleeting")
+        );
+    }
+    assert_eq!(source.psql("SELECT count(*) FROM fleeting"), "0");
+}
+
+#[test]
+fn a_verdict_does_not_outlive_a_crash_of_the_target() {
+    let source = sample(&quiet(16));
+    let targets = quiet(18);
+    let target = targets.database();
+    let run = cut_at(CLEAR, Move::new(&source, &target), &target, 5);
+    targets.crash();
+    targets.restart();
+    run.run(&["--resume"]).assert(0, &["crashed after the verdict"]);
+    assert_eq!(target.psql("SELECT count(*) FROM fleeting"), "50");
+    assert_eq!(leftovers(&target), "");
+}
+
+#[test]
+fn sessions_that_stay_are_ended_or_named() {
+    let source = sample(&quiet(16));
+    let target = Server::shared(18).database();
+    let mut run = cut_at(SEQUENCES, Move::new(&source, &target), &target, 5);
+    let id = run.journal()[0]["run"].as_str().expect("the run's id").to_owned();
+    let uri = format!("{}&application_name=pgmove%20{id}", target.admin_uri());
+    let left = thread::spawn(move || psql(&uri, "SELECT pg_sleep(300)"));
+    let is_there = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgmove {id}'");
+    while target.admin_psql(&is_there) == "0" {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let admin = run.admin.take();
+    run.run(&["--resume"]).assert(5, &["do not end on the target: process", "of role postgres"]);
+    run.admin = admin;
+    run.run(&["--resume"]).assert(0, &[]);
+    assert!(left.join().expect("psql ran").is_err(), "it was ended");
+}
+
+#[test]
+fn a_sequence_that_moves_during_the_run_is_a_write_to_the_source() {
+    let source = sample(&quiet(16));
+    source.psql("CREATE MATERIALIZED VIEW slow AS SELECT 1 AS one, pg_sleep(3)::text AS nothing");
+    for (options, code) in [(&[][..], 8), (&["--accept-writes"], 0)] {
+        let target = Server::shared(18).database();
+        let mut running = Move::new(&source, &target).start(options);
+        let refreshes = "SELECT count(*) > 0 FROM pg_stat_activity
+            WHERE query LIKE 'REFRESH%' AND state = 'active' AND pid <> pg_backend_pid()";
+        assert!(wait_until(&mut running, &target, refreshes));
+        source.psql("SELECT nextval('counter')");
+        running.wait().assert(code, &["sequence public.counter has moved"]);
+    }
+}
+
+#[test]
+fn a_view_that_relies_on_the_search_path_is_refreshed() {
+    let source = Server::shared(14).database();
+    source.psql(
+        "CREATE TABLE photo (id integer); INSERT INTO photo VALUES (1), (2);
+        CREATE FUNCTION photos() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM photo';
+        CREATE MATERIALIZED VIEW number AS SELECT photos() AS photos;",
+    );
+    // From 17 on the server sets a path of its own.
+    let target = Server::shared(16).database();
+    let ended = Move::new(&source, &target).run(&["--accept-writes"]);
+    ended.assert(0, &["public.number names objects without their schema"]);
+    assert_eq!(target.psql("SELECT photos FROM number"), "2");
+}
+
+#[test]
+fn an_archive_of_a_run_that_was_refused_is_not_in_the_way() {
+    let source = sample(&quiet(16));
+    let target = Server::shared(18).database();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let archive = directory.path().join("archive");
+    let run = Move::new(&source, &target).with(&format!("--archive={}", archive.display()));
+    let run = cut_at("pg_try_advisory_lock", run, &target, 3);
+    assert!(!archive.exists());
+    run.run(&[]).assert(0, &[]);
+    pgmove().args(["archive", "check"]).arg(&archive).assert().success();
+}
+
+#[test]
+fn a_finished_archive_is_not_taken_for_one_of_another_state() {
+    let source = sample(&quiet(16));
+    let target = Server::shared(18).database();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let archive = directory.path().join("archive");
+    let run = Move::new(&source, &target).with(&format!("--archive={}", archive.display()));
+    let run = cut_at("UPDATE pgmove.run", run, &target, 5);
+    source.psql("INSERT INTO fleeting VALUES (51)");
+    run.run(&["--resume"]).assert(5, &["is finished", "remove it"]);
+    fs::rename(&archive, directory.path().join("former")).expect("moved away");
+    run.run(&["--resume"]).assert(0, &[]);
+    // 500 + 100 + 51.
+    let check = pgmove().args(["archive", "check"]).arg(&archive).assert().success();
+    let printed = String::from_utf8_lossy(&check.get_output().stdout).into_owned();
+    assert!(printed.contains("651 rows"), "{printed}");
+    state(&target).assert_equal(&state(&source));
+}
