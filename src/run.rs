@@ -396,7 +396,9 @@ impl Context<'_> {
         resume::is_same_database(directory.records(), Side::Target, &target)?;
         let owner = ledger::owner(&session.client).await;
         let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;
-        if owner.as_ref() == Some(&self.run) {
+        // A ledger that was to stay says nothing of a target that is live since.
+        let is_over = directory.records().contains(&Record::Finished) && self.keeps_ledger(directory);
+        if owner.as_ref() == Some(&self.run) && !is_over {
             if resume::has_lost_rows(directory, &self.read_ledger(&session).await?)? {
                 self.events.warn(
                     "the target's server crashed after the verdict and has emptied what is unlogged: it is loaded and \
@@ -417,12 +419,16 @@ impl Context<'_> {
             .map_err(|error| Error::new(Exit::Resumable, session.failed("read the ledger", error)))
     }
 
+    fn keeps_ledger(&self, directory: &RunDirectory) -> bool {
+        let settled = resume::settled(directory.records());
+        self.settings.keep_ledger || settled.is_some_and(|settled| settled.keep_ledger)
+    }
+
     /// Takes everything of pgmove out of the target.
     async fn clear(&self, directory: &mut RunDirectory, session: Session) -> Result<(), Error> {
         let failed = |error| Error::new(Exit::Resumable, error);
         session.run("BEGIN", "begin").await.map_err(failed)?;
-        let keeps = resume::settled(directory.records()).is_some_and(|settled| settled.keep_ledger);
-        if !keeps && !self.settings.keep_ledger {
+        if !self.keeps_ledger(directory) {
             ledger::drop(&session.client)
                 .await
                 .map_err(|error| failed(session.failed("remove the ledger", error)))?;

@@ -98,6 +98,10 @@ fn a_run_goes_on_with_the_options_it_began_with() {
     run.run(&["--resume", "--owner=postgres"]).assert(2, &[&format!("--owner {}", target.name)]);
     run.run(&["--resume"]).assert(0, &[]);
     assert_eq!(target.admin_psql("SELECT count(*) > 0 FROM pgmove.ledger"), "t");
+    // The target is live: what a crash empties from now on is not loaded again.
+    target.admin_psql("TRUNCATE pgmove.ledger_unlogged");
+    run.run(&["--resume"]).assert(0, &["the run had ended before"]);
+    assert_eq!(target.admin_psql("SELECT count(*) > 0 FROM pgmove.ledger"), "t");
 }
 
 #[test]
