@@ -65,7 +65,7 @@ pub struct Choices {
 }
 
 /// The rewrites that were asked for by option.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct GivenChoices {
     /// `--owner`.
     pub owner: Option<String>,

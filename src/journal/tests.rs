@@ -68,10 +68,7 @@ fn a_run_begins_where_only_a_fence_is_recorded_and_leaves_that_record() {
     let mut run = RunDirectory::create(&path).expect("no run is there");
     run.append(started.clone()).expect("written");
     let locked = RunDirectory::open(&path).expect_err("locked");
-    assert_eq!(
-        locked.to_string(),
-        format!("another pgmove works in {}, on run 20261123-1", path.display())
-    );
+    assert_eq!(locked.to_string(), format!("another pgmove works in {}, on run 20261123-1", path.display()));
     drop(run);
     assert!(matches!(RunDirectory::create(&path), Err(JournalError::Exists(_))));
     RunDirectory::open(&path).expect("readable").remove();

@@ -74,7 +74,9 @@ pub enum ResumeError {
 impl Fault for ResumeError {
     fn class(&self) -> Class {
         match self {
-            ResumeError::OtherLedger { .. } | ResumeError::Leftovers(_) | ResumeError::Emptied(_) => Class::Target,
+            ResumeError::OtherLedger { .. } | ResumeError::Leftovers(_) | ResumeError::Emptied(_) => {
+                Class::Target
+            }
             ResumeError::OtherArchive
             | ResumeError::OtherDatabase { .. }
             | ResumeError::OtherChoice { .. } => Class::User,

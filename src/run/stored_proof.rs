@@ -92,7 +92,7 @@ impl Context<'_> {
         comparison: &mut Comparison,
     ) -> Result<(), VerifyError> {
         let roles: BTreeSet<String> = theirs.roles.iter().map(|role| role.name.clone()).collect();
-        let owner = self.settings.choices.owner.as_deref();
+        let owner = self.choices.owner.as_deref();
         let target = snapshot.session().await?;
         let places = [Place::Archive(&stored.archive), Place::Server(&target)];
         large_objects::compare_places(places, owner, &roles, NAMED_ROWS, comparison).await?;

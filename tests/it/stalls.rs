@@ -8,10 +8,9 @@ use std::{
 use pgmove::{
     event::{Event, Events},
     pg::{ConnInfo, Defaults},
-    plan::VectorIndexChoice,
     run::{self, Outcome},
     schema::ClientSearch,
-    settings::{Choices, Connections, RunSettings},
+    settings::{Connections, GivenChoices, RunSettings},
     verify::Verdict,
 };
 use tokio_util::sync::CancellationToken;
@@ -37,7 +36,7 @@ fn settings(source: &str, target: &str, run_dir: &std::path::Path) -> RunSetting
             client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
             stall: STALL,
         },
-        choices: Choices { owner: None, vector_index: VectorIndexChoice::Auto },
+        choices: GivenChoices::default(),
         dry_run: false,
         digests: false,
         resume: false,
