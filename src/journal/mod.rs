@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::catalog::{DatabaseIdentity, SourceState};
 use crate::error::{Class, Fault};
+use crate::schema::remove_passfiles;
 use crate::settings::Choices;
 
 /// One line of the journal.
@@ -240,7 +241,9 @@ impl RunDirectory {
         if !path.join(JOURNAL).exists() {
             return Err(JournalError::Missing(path.to_owned()));
         }
-        Self::open_journal(path, false)
+        let directory = Self::open_journal(path, false)?;
+        remove_passfiles(path);
+        Ok(directory)
     }
 
     fn open_journal(path: &Path, create: bool) -> Result<Self, JournalError> {

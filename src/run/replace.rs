@@ -211,7 +211,8 @@ impl Context<'_> {
     ) -> Result<(), Error> {
         let failed = |error| Error::new(Exit::Resumable, error);
         let sessions = include_str!("../../sql/fence/sessions.sql");
-        let others = session.client.query(sessions, &[&self.target.application_name]).await;
+        // Whenever they began.
+        let others = session.client.query(sessions, &[&self.target.application_name, &"infinity"]).await;
         let others = others.map_err(|error| failed(session.failed("list sessions", error)))?;
         let names: Vec<String> = others
             .iter()

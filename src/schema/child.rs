@@ -266,6 +266,16 @@ impl Passfile {
     }
 }
 
+/// Removes the password files that a killed process left in its run directory. Its process id may be this one's: in
+/// a container every first process has the same.
+pub(crate) fn remove_passfiles(scratch: &Path) {
+    let entries = std::fs::read_dir(scratch).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("passfile-")) {
+        // What cannot be removed stays as private as it was.
+        let _ = std::fs::remove_dir_all(entry.path());
+    }
+}
+
 impl Drop for Passfile {
     fn drop(&mut self) {
         // Nothing can be done about a failure here; the directory stays private.
@@ -324,5 +334,10 @@ mod tests {
         assert_eq!((mode(&file.path), mode(&file.directory)), (0o600, 0o700));
         drop(file);
         assert_eq!(std::fs::read_dir(scratch.path()).expect("a directory").count(), 0);
+        // One of a process that was killed.
+        std::mem::forget(Passfile::write(&"secret".to_owned().into(), scratch.path()).expect("written"));
+        std::fs::write(scratch.path().join("plan.json"), "{}").expect("written");
+        remove_passfiles(scratch.path());
+        assert_eq!(std::fs::read_dir(scratch.path()).expect("a directory").count(), 1);
     }
 }

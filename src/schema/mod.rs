@@ -28,6 +28,7 @@ pub mod script;
 pub mod split;
 pub mod statement;
 
+pub(crate) use child::remove_passfiles;
 pub use child::{ChildEndpoint, ChildError, ChildLimits};
 pub use client::{ClientError, ClientSearch, ClientTools, ClientVersion};
 pub use dump::{DumpError, DumpRequest, SchemaDump, dump_schema, read_archive};
