@@ -283,7 +283,12 @@ impl Lane {
     /// cut yet, so nothing is decided while its old process is there. One that waits for its client, who is gone,
     /// is ended; one that works (an index may take hours) is waited for.
     async fn is_committed_after_all(&mut self, work: Work, process: Option<i32>) -> Result<bool, LaneError> {
-        let Some(item) = work.item(&self.shared.plan) else { return Ok(false) };
+        let item = match (work.item(&self.shared.plan), process) {
+            (Some(item), _) => item,
+            // Nothing in the ledger has this name; but what only reads holds locks, too.
+            (None, Some(_)) => String::new(),
+            (None, None) => return Ok(false),
+        };
         let what = self.describe(work);
         let (mut ended_at, mut is_told) = (None, false);
         loop {
