@@ -258,7 +258,7 @@ fn owners_who_may_not_create_in_the_targets_schema_are_refused_before_the_first_
 
 /// The one owner of everything may create in the schemas that it gets, and in no other.
 #[test]
-fn one_owner_gets_objects_in_a_schema_that_stays_anothers() {
+fn one_owner_gets_objects_in_a_schema_of_another_owner() {
     let servers = [&Server::shared(15), &Server::shared(17)];
     let (source, target) = (servers[0].database(), servers[1].database());
     let writer = role(servers, &source, "writer");
@@ -273,7 +273,7 @@ fn one_owner_gets_objects_in_a_schema_that_stays_anothers() {
 
 /// A materialised view is refreshed as its owner, who reads what another lets it read.
 #[test]
-fn a_view_of_one_role_over_anothers_table_is_filled() {
+fn a_view_over_the_table_of_another_role_is_filled() {
     let servers = [&Server::shared(15), &Server::shared(17)];
     let (source, target) = (servers[0].database(), servers[1].database());
     let [keeper, writer] = ["keeper", "writer"].map(|suffix| role(servers, &source, suffix));
