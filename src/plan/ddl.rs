@@ -7,6 +7,7 @@ use crate::pg::{QualifiedName, display_identifier, quote_identifier};
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::plan::create_privilege::{self, Ungranted};
 use crate::plan::database;
+use crate::plan::unique_index;
 use crate::plan::vector::{self, Facts};
 use crate::plan::{LockMode, NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
 use crate::schema::rewrite::{self, ExistingSchema, Owners, Roles, TypeRename};
@@ -214,7 +215,20 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
     ddl.steps.extend(database.steps);
     ddl.not_carried.extend(database.not_carried);
     ddl.forbidden.extend(database.forbidden);
+    split_unique_constraints(&mut ddl, input.tables);
     ddl
+}
+
+fn split_unique_constraints(ddl: &mut Ddl, tables: &[TablePlan]) {
+    let mut id = ddl.steps.iter().map(|step| step.id).max().unwrap_or(0) + 1;
+    for mut step in std::mem::take(&mut ddl.steps) {
+        if let Some((index, change)) = unique_index::split(&mut step, id, tables) {
+            ddl.steps.push(index);
+            ddl.changes.push(change);
+            id += 1;
+        }
+        ddl.steps.push(step);
+    }
 }
 
 /// A dump id that no entry has.

@@ -6,6 +6,7 @@ pub mod database;
 pub mod ddl;
 pub mod make;
 pub mod tables;
+mod unique_index;
 pub mod vector;
 
 use serde::{Deserialize, Serialize};

@@ -209,7 +209,7 @@ fn rewrites(plan: &Plan, page: Page, out: &mut String) {
 
 /// Whether a rewrite touches nearly every object.
 fn is_everywhere(rule: Rewrite) -> bool {
-    matches!(rule, Rewrite::Owner | Rewrite::Role | Rewrite::Grantor)
+    matches!(rule, Rewrite::Owner | Rewrite::Role | Rewrite::Grantor | Rewrite::UniqueIndex)
 }
 
 fn name(rule: Rewrite) -> &'static str {
@@ -223,6 +223,7 @@ fn name(rule: Rewrite) -> &'static str {
         Rewrite::Type => "type",
         Rewrite::VectorIndex => "vector index",
         Rewrite::CreatePrivilege => "create privilege",
+        Rewrite::UniqueIndex => "unique index",
     }
 }
 

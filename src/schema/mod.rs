@@ -37,7 +37,7 @@ pub use normalize::{Comparison, Difference, EntryKey, Tolerance, Tolerated, comp
 pub use privilege::superuser_reason;
 pub use rewrite::{Change, Rewrite};
 pub use script::ScriptError;
-pub use statement::{IndexColumn, IndexStatement, index_statement};
+pub use statement::{IndexColumn, IndexStatement, UniqueConstraint, index_statement, unique_constraint};
 
 /// What the script's preamble sets and its statements rely on; the session that applies them sets the same.
 /// Timeouts and encodings are the session's own business and are not repeated here.

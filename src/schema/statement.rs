@@ -150,6 +150,69 @@ fn index_column(statement: &str, tokens: &[Token<'_>]) -> Option<IndexColumn> {
     Some(IndexColumn { expression: span(statement, &tokens[..end]), rest: span(statement, &tokens[end..]) })
 }
 
+/// A plain unique constraint: no `INCLUDE`, no options, not deferrable. Texts are SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueConstraint {
+    table: QualifiedName,
+    name: String,
+    /// `PRIMARY KEY` or `UNIQUE`.
+    kind: &'static str,
+    columns: String,
+}
+
+/// Takes an `ALTER TABLE ... ADD CONSTRAINT` of a plain unique constraint apart; `None` for any other statement.
+pub fn unique_constraint(statement: &str) -> Option<UniqueConstraint> {
+    let tokens = significant_tokens(statement).ok()?;
+    let mut cursor = Cursor { tokens: &tokens, at: 0 };
+    cursor.word("ALTER")?;
+    cursor.word("TABLE")?;
+    let _ = cursor.word("ONLY");
+    let table = cursor.qualified_name()?;
+    cursor.word("ADD")?;
+    cursor.word("CONSTRAINT")?;
+    let name = cursor.identifier()?;
+    let kind = if cursor.word("PRIMARY").is_some() {
+        cursor.word("KEY")?;
+        "PRIMARY KEY"
+    } else {
+        cursor.word("UNIQUE")?;
+        "UNIQUE"
+    };
+    let columns = cursor.parenthesised()?;
+    let is_plain = columns.0.iter().all(|token| token.identifier().is_some() || token.is_symbol(","));
+    // PostgreSQL 18's WITHOUT OVERLAPS stands among the columns, and makes no B-tree.
+    let is_list = columns.split(|_, token| token.is_symbol(",")).iter().all(|column| column.len() == 1);
+    (is_plain && is_list && cursor.next().is_none()).then(|| UniqueConstraint {
+        table,
+        name,
+        kind,
+        columns: columns.text(statement),
+    })
+}
+
+impl UniqueConstraint {
+    /// The name of its index.
+    pub fn index_name(&self) -> QualifiedName {
+        QualifiedName::new(&self.table.schema, &self.name)
+    }
+
+    /// The statement that makes its index alone.
+    pub fn index(&self) -> String {
+        let name = crate::pg::quote_identifier(&self.name);
+        format!("CREATE UNIQUE INDEX {name} ON {} USING btree ({})", self.table.sql(), self.columns)
+    }
+
+    /// The statement that makes the constraint upon that index.
+    pub fn upon_index(&self) -> String {
+        let name = crate::pg::quote_identifier(&self.name);
+        format!(
+            "ALTER TABLE ONLY {} ADD CONSTRAINT {name} {} USING INDEX {name}",
+            self.table.sql(),
+            self.kind
+        )
+    }
+}
+
 /// The relation that a statement makes or belongs to; see `Entry::relation`.
 pub(super) fn relation(statement: &str) -> Option<QualifiedName> {
     let tokens = significant_tokens(statement).ok()?;
@@ -340,6 +403,36 @@ mod tests {
         assert_eq!(found.predicate.as_deref(), Some("(name <> ';'::text)"));
         assert_eq!(index_statement("CREATE TABLE app.t (a int)"), None);
         assert_eq!(index_statement("CREATE INDEX i ON app.t USING btree (a"), None);
+    }
+
+    #[test]
+    fn a_plain_unique_constraint_is_taken_apart() {
+        let primary = unique_constraint(
+            "ALTER TABLE ONLY app.\"Wide\"\n    ADD CONSTRAINT \"pk; a\" PRIMARY KEY (id, \"no, pe\")",
+        )
+        .expect("a constraint");
+        assert_eq!(
+            primary.index(),
+            "CREATE UNIQUE INDEX \"pk; a\" ON \"app\".\"Wide\" USING btree (id, \"no, pe\")"
+        );
+        assert_eq!(
+            primary.upon_index(),
+            "ALTER TABLE ONLY \"app\".\"Wide\" ADD CONSTRAINT \"pk; a\" PRIMARY KEY USING INDEX \"pk; a\""
+        );
+        let add = "ALTER TABLE ONLY app.t ADD CONSTRAINT c";
+        assert!(unique_constraint(&format!("{add} UNIQUE (a)")).is_some());
+        for other in [
+            "UNIQUE NULLS NOT DISTINCT (a)",
+            "UNIQUE (a) INCLUDE (b)",
+            "UNIQUE (a) WITH (fillfactor='70')",
+            "PRIMARY KEY (a) DEFERRABLE INITIALLY DEFERRED",
+            "PRIMARY KEY (a, during WITHOUT OVERLAPS)",
+            "CHECK ((a > 0))",
+            "EXCLUDE USING gist (a WITH =)",
+            "FOREIGN KEY (a) REFERENCES app.u(a)",
+        ] {
+            assert_eq!(unique_constraint(&format!("{add} {other}")), None, "{other}");
+        }
     }
 
     #[test]

@@ -205,6 +205,8 @@ impl Graph<'_> {
         // By dump id: the task that takes the step.
         let mut taken: HashMap<u32, usize> = HashMap::new();
         let mut built: Vec<Vec<usize>> = ready.to_vec();
+        // ANALYZE wants indexes on expressions and extended statistics, but no constraint.
+        let mut to_analyze = built.clone();
         let in_order = |wanted: fn(&Phase) -> bool| {
             plan.steps.iter().enumerate().filter(move |(_, step)| wanted(&step.phase))
         };
@@ -216,8 +218,12 @@ impl Graph<'_> {
                 Phase::Build { table: Some(table), lock: mode } => {
                     needs.extend(&ready[*table]);
                     let found = &plan.tables[*table];
-                    let weight =
-                        if step.vector_index.is_some() { found.bytes * 3 } else { found.heap_bytes / 3 };
+                    let weight = match &step.vector_index {
+                        Some(_) => found.bytes * 3,
+                        // A constraint upon an index that is there.
+                        None if step.maintenance_work_mem == 0 => 1,
+                        None => found.heap_bytes / 3,
+                    };
                     (lock(*table, *mode), weight, vec![*table])
                 }
                 Phase::ForeignKey { tables } => {
@@ -235,14 +241,17 @@ impl Graph<'_> {
                 step.maintenance_work_mem + step.vector_index.as_ref().map_or(0, |index| index.memory);
             if let Some(task) = self.push(Work::Build { step: index }, needs, weight, locks, memory) {
                 taken.insert(step.id, task);
-                if matches!(step.phase, Phase::Build { .. }) {
+                if let Phase::Build { lock, .. } = step.phase {
                     for table in tables {
                         built[table].push(task);
+                        if lock != LockMode::AccessExclusive {
+                            to_analyze[table].push(task);
+                        }
                     }
                 }
             }
         }
-        for (table, needs) in built.into_iter().enumerate() {
+        for (table, needs) in to_analyze.into_iter().enumerate() {
             let weight = (plan.tables[table].heap_bytes / 4).min(ANALYZED_BYTES);
             let locks = lock(table, LockMode::ShareUpdateExclusive);
             self.push(Work::Analyze { table }, needs, weight, locks, 0);

@@ -117,6 +117,43 @@ fn an_index_whose_connection_is_cut_is_built_once() {
     }
 }
 
+/// A table in chunks with both kinds of unique constraint, a key that refers to each.
+const KEYS: &str = "
+CREATE TABLE photo (id integer PRIMARY KEY, name text NOT NULL, CONSTRAINT \"by; name\" UNIQUE (name, id));
+INSERT INTO photo SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 4000) AS n;
+CREATE TABLE tag (photo integer NOT NULL REFERENCES photo, name text, FOREIGN KEY (name, photo) REFERENCES photo (name, id));
+INSERT INTO tag SELECT id, name FROM photo WHERE id % 10 = 0;
+COMMENT ON CONSTRAINT photo_pkey ON photo IS 'one';
+ALTER TABLE photo CLUSTER ON photo_pkey;
+";
+
+#[test]
+fn a_large_tables_keys_are_made_upon_their_indexes() {
+    let source = quiet(16).database();
+    source.psql(KEYS);
+    let expected = state(&source);
+    for fault in [
+        once("CREATE UNIQUE INDEX", 0, Cut::Answer(0)),
+        once("CREATE UNIQUE INDEX", 1, Cut::Request),
+        once("PRIMARY KEY USING INDEX", 0, Cut::Answer(0)),
+        once("UNIQUE USING INDEX", 0, Cut::Request),
+    ] {
+        let target = Server::shared(18).database();
+        let mut run = Move::new(&source, &target).with("--chunk-size=1");
+        run.run(&["--dry-run"]).assert(
+            0,
+            &["unique index: 2", "ADD CONSTRAINT \"photo_pkey\" PRIMARY KEY USING INDEX \"photo_pkey\""],
+        );
+        let proxy = between(At::Target, &source, &target, &mut run);
+        proxy.set(fault);
+        let ended = run.run(&[]);
+        assert!(proxy.fired() > 0, "{fault:?} did not happen:\n{}", ended.output);
+        ended.assert(0, &[]);
+        assert_eq!(leftovers(&target), "", "{fault:?}");
+        state(&target).assert_equal(&expected);
+    }
+}
+
 #[test]
 fn outside_of_the_lanes_a_cut_connection_stops_a_run_that_can_be_resumed() {
     for (at, fault) in [

@@ -39,6 +39,8 @@ pub enum Rewrite {
     VectorIndex,
     /// A role is lent CREATE on a schema, so that objects in it can be given to it.
     CreatePrivilege,
+    /// A unique constraint is made upon an index that is built before it.
+    UniqueIndex,
 }
 
 /// One changed statement.
