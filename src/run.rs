@@ -13,72 +13,42 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::DatabaseIdentity;
-use crate::cutover::fence;
-use crate::error::{Error, Exit, Fault, Side};
+use crate::error::{Error, Exit, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{Record, RunDirectory, Settled};
-use crate::pg::{Access, Endpoint, Session, SessionError, naming_lock_holders};
+use crate::pg::{Endpoint, naming_lock_holders};
 use crate::plan::{Plan, make};
 use crate::preflight::{Finding, Severity};
 use crate::report::{self, Scope};
 use crate::settings::{Choices, RunSettings};
 use crate::transfer::archive::contents::Contents;
 use crate::transfer::archive::{Writer, ensure_vacant};
-use crate::transfer::digest::Digest;
 use crate::transfer::pages::Pages;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::{self, ledger};
-use crate::verify::Comparison;
 
 mod archive;
 mod check;
 mod claim;
+mod clear;
 mod copy;
 mod dump;
+mod fencing;
 mod finish;
+mod outcome;
 mod prepare;
 mod proof;
 mod replace;
 mod resume;
 mod stored_proof;
+mod watch;
 
 pub use check::Checked;
 pub use dump::{Dumped, dump};
+pub use outcome::{Interrupted, Outcome};
+use outcome::{Lost, TargetLost};
 pub use replace::ReplaceError;
 pub use resume::ResumeError;
-
-/// What a run came to.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The check found something that stops the run; nothing was written.
-    Refused(Vec<Finding>),
-    /// The same of a run that has written before: that stays, and the run can go on.
-    Stopped(Vec<Finding>),
-    /// A dry run: what would be done.
-    Planned {
-        /// The plan.
-        plan: Box<Plan>,
-        /// Warnings of the check.
-        findings: Vec<Finding>,
-        /// The source's digests by table, if they were asked for.
-        digests: Option<Vec<(String, Digest)>>,
-    },
-    /// The move is done and compared.
-    Moved {
-        /// The comparison.
-        comparison: Box<Comparison>,
-        /// What it was about.
-        scope: Scope,
-    },
-    /// An earlier process had reached its verdict; what it had left in the target is removed.
-    Cleared {
-        /// The verdict, as the journal has it.
-        verdict: String,
-        /// Its exit code.
-        exit: Exit,
-    },
-}
 
 /// Where the rows come from.
 enum Source {
@@ -144,43 +114,21 @@ impl Context<'_> {
         }
     }
 
+    /// Work that an interrupt breaks off; for what only reads.
+    async fn interruptible<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Error::new(Exit::Interrupted, Interrupted)),
+            outcome = work => outcome,
+        }
+    }
+
     /// The safe point between two stages.
     fn safe_point(&self) -> Result<(), Error> {
         if self.stop.is_cancelled() {
             return Err(Error::new(Exit::Interrupted, Interrupted));
         }
         Ok(())
-    }
-}
-
-/// The session that holds the run's lock is gone. It lives as long as the server: after a crash, unlogged tables
-/// are empty and the last commits lost, of which this process would know nothing.
-#[derive(Debug, thiserror::Error)]
-#[error("the session that holds the run's lock on the target broke off; its server may have crashed")]
-struct TargetLost(#[source] SessionError);
-
-impl Fault for TargetLost {
-    fn class(&self) -> crate::error::Class {
-        crate::error::Class::Target
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("go on with --resume: what the target still holds is kept".into())
-    }
-}
-
-/// The operator asked to stop.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub struct Interrupted;
-
-impl Fault for Interrupted {
-    fn class(&self) -> crate::error::Class {
-        crate::error::Class::User
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("go on with --resume".into())
     }
 }
 
@@ -221,6 +169,9 @@ pub async fn run(
         run,
     };
     let mut outcome = Box::pin(context.run(directory.as_mut())).await;
+    if let (Some(directory), Err(_) | Ok(Outcome::Refused(_))) = (&directory, &outcome) {
+        context.say_fenced(directory);
+    }
     let has_written = directory.as_ref().is_some_and(|directory| resume::has_written(directory.records()));
     if let Err(error) = &mut outcome {
         error.exit = match (error.exit, has_written) {
@@ -283,8 +234,8 @@ impl Context<'_> {
             large_objects: snapshot.catalog.large_objects.count,
         };
         let resuming = self.pick_up(directory, &checked, &snapshot);
-        let (plan, done) = if let Some(picked_up) = self.naming_lock_holders(resuming).await? {
-            picked_up
+        let (plan, done, holder) = if let Some(left) = self.naming_lock_holders(resuming).await? {
+            (left.plan, left.done, Some(left.holder))
         } else {
             let planning = self.plan(&checked, &snapshot, &self.settings.run_dir);
             let prepared = self.naming_lock_holders(planning).await?;
@@ -293,16 +244,17 @@ impl Context<'_> {
                 return Ok(Outcome::Refused(prepared.findings));
             }
             Self::write_down(directory, &prepared, &snapshot)?;
-            (prepared.plan, HashMap::new())
+            (prepared.plan, HashMap::new(), None)
         };
         self.events
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
         let writer = self.begin_archive(directory, &snapshot)?;
         self.safe_point()?;
-        let claimed = self.claim(directory, &checked).await;
-        if claimed.is_err() && !resume::has_written(directory.records()) {
-            // The run is as good as not begun, and so is its archive.
+        let claimed = self.claim(directory, &checked, holder).await;
+        if claimed.is_err() && !resume::has_written_target(directory.records()) {
+            // The run is as good as not begun, and so are its archive and its fence.
             writer.iter().for_each(Writer::discard);
+            self.lift_fence(directory).await?;
         }
         let holder = claimed?;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
@@ -324,7 +276,7 @@ impl Context<'_> {
         let comparison = self.naming_lock_holders(verifying).await?;
         // Before the verdict: if the target crashed, what was compared may be gone, and so is this session.
         ledger::seal(&holder.client).await.map_err(|error| {
-            Error::new(Exit::Resumable, TargetLost(holder.failed("seal the ledger", error)))
+            Error::new(Exit::Resumable, TargetLost(Lost::Broken(holder.failed("seal the ledger", error))))
         })?;
         let sentence = report::sentence(&comparison, scope);
         let record = Record::Verdict { verdict: sentence, exit: comparison.verdict().exit().code() };
@@ -357,89 +309,6 @@ impl Context<'_> {
             keep_ledger: self.settings.keep_ledger,
         };
         append(directory, Record::Settled(settled))
-    }
-
-    async fn fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
-        let fenced = self.stage(Stage::Fence, fence::fence(self.source.server(), directory)).await;
-        let survivors = fenced.map_err(|error| Error::new(Exit::Resumable, error))?;
-        for survivor in survivors {
-            self.events.warn(format!(
-                "session {} of role {} ({}) could not be ended and may still write to the source",
-                survivor.pid, survivor.role, survivor.application_name
-            ));
-        }
-        Ok(())
-    }
-
-    /// What a refused run leaves is what was there before it: its own fence is lifted, an earlier one stays.
-    async fn lift_fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
-        if let Source::Server(source) = &self.source
-            && fence::recorded(resume::own(directory.records()), source.conninfo.database()).is_some()
-        {
-            let lifted = fence::unfence(source, Some(directory)).await;
-            lifted.map_err(|error| Error::new(Exit::Resumable, error))?;
-            self.events.warn("the fence was lifted again: the source accepts writes as before");
-        }
-        Ok(())
-    }
-
-    /// A run of which at most the clearing up is missing; `None` if its verdict does not stand any more.
-    async fn leave(
-        &self,
-        directory: &mut RunDirectory,
-        (verdict, exit): (String, u8),
-    ) -> Result<Option<Outcome>, Error> {
-        let failed = |error| Error::new(Exit::Resumable, error);
-        let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
-        let target = DatabaseIdentity::read(&session.client, Side::Target).await;
-        let target = target.map_err(|error| Error::new(Exit::Resumable, error))?;
-        resume::is_same_database(directory.records(), Side::Target, &target)?;
-        let owner = ledger::owner(&session.client).await;
-        let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;
-        // A ledger that was to stay says nothing of a target that is live since.
-        let is_over = directory.records().contains(&Record::Finished) && self.keeps_ledger(directory);
-        if owner.as_ref() == Some(&self.run) && !is_over {
-            if resume::has_lost_rows(directory, &self.read_ledger(&session).await?)? {
-                self.events.warn(
-                    "the target's server crashed after the verdict and has emptied what is unlogged: it is loaded and \
-                     compared again",
-                );
-                session.close().await;
-                append(directory, Record::Withdrawn)?;
-                return Ok(None);
-            }
-            self.clear(directory, session).await?;
-        }
-        Ok(Some(Outcome::Cleared { verdict, exit: resume::exit_of(exit) }))
-    }
-
-    async fn read_ledger(&self, session: &Session) -> Result<HashMap<String, Option<Digest>>, Error> {
-        ledger::read(&session.client)
-            .await
-            .map_err(|error| Error::new(Exit::Resumable, session.failed("read the ledger", error)))
-    }
-
-    fn keeps_ledger(&self, directory: &RunDirectory) -> bool {
-        let settled = resume::settled(directory.records());
-        self.settings.keep_ledger || settled.is_some_and(|settled| settled.keep_ledger)
-    }
-
-    /// Takes everything of pgmove out of the target.
-    async fn clear(&self, directory: &mut RunDirectory, session: Session) -> Result<(), Error> {
-        let failed = |error| Error::new(Exit::Resumable, error);
-        session.run("BEGIN", "begin").await.map_err(failed)?;
-        if !self.keeps_ledger(directory) {
-            ledger::drop(&session.client)
-                .await
-                .map_err(|error| failed(session.failed("remove the ledger", error)))?;
-        }
-        fence::unmark(&session, self.target.conninfo.database(), directory)
-            .await
-            .map_err(|error| Error::new(Exit::Resumable, error))?;
-        session.run("COMMIT", "take the mark away").await.map_err(failed)?;
-        append(directory, Record::Finished)?;
-        session.close().await;
-        Ok(())
     }
 
     async fn snapshot(&self, checked: &Checked) -> Result<Snapshot, Error> {

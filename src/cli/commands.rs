@@ -341,6 +341,10 @@ async fn unfence_source(options: &Fence) -> Result<Ended, Error> {
     let line = match lifted {
         Lifted::Restored => format!("{source} accepts writes as before the fence"),
         Lifted::Removed => format!("{source}: no fence is recorded in {path}; the setting was removed"),
+        Lifted::NotOurs => format!(
+            "{source} refuses writes still, but the fence recorded in {path} was lifted before: the setting is \
+             somebody else's; nothing was changed"
+        ),
         Lifted::NotFenced => format!("{source}: no fence stands; nothing was changed"),
     };
     Ok(Ended { lines: vec![line], ..Ended::default() })

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
+use crate::catalog::{CatalogError, DatabaseIdentity};
 use crate::error::{Class, Fault};
 use crate::journal::{JournalError, Record, RunDirectory};
 use crate::pg::{Access, Endpoint, Session, SessionError, quote_identifier, quote_literal};
@@ -23,6 +24,9 @@ pub enum FenceError {
     /// The server refused.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The database does not tell which it is.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// The former value could not be written down, so nothing was changed.
     #[error("could not record the fence")]
     Journal(#[from] JournalError),
@@ -32,17 +36,23 @@ impl Fault for FenceError {
     fn class(&self) -> Class {
         match self {
             FenceError::Session(error) => error.class(),
+            FenceError::Catalog(error) => error.class(),
             FenceError::Journal(error) => error.class(),
         }
     }
 
     fn is_retryable(&self) -> bool {
-        matches!(self, FenceError::Session(error) if error.is_retryable())
+        match self {
+            FenceError::Session(error) => error.is_retryable(),
+            FenceError::Catalog(error) => error.is_retryable(),
+            FenceError::Journal(_) => false,
+        }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             FenceError::Session(error) => error.hint(),
+            FenceError::Catalog(error) => error.hint(),
             FenceError::Journal(error) => error.hint(),
         }
     }
@@ -68,12 +78,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// that stands is kept, with the former value that was recorded first.
 pub async fn fence(endpoint: &Endpoint, run: &mut RunDirectory) -> Result<Vec<Survivor>, FenceError> {
     let session = Session::open(endpoint, Access::Write, "pg_catalog").await?;
-    let database = endpoint.conninfo.database().to_owned();
+    let database = DatabaseIdentity::read(&session.client, endpoint.side).await?;
     if recorded(run.records(), &database).is_none() {
         let former = setting(&session).await?;
         run.append(Record::Fence { database: database.clone(), former })?;
     }
-    set(&session, &database, Some("on")).await?;
+    set(&session, &database.name, Some("on")).await?;
     let begun_before = clock(&session).await?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let survivors = loop {
@@ -97,27 +107,30 @@ pub enum Lifted {
     Removed,
     /// There was no fence; nothing was changed.
     NotFenced,
+    /// The recorded fence was lifted before: what refuses writes now is somebody else's setting, and stays.
+    NotOurs,
 }
 
 /// Lifts the fence: the recorded former value is put back, or the setting removed where none was ever recorded.
 pub async fn unfence(endpoint: &Endpoint, run: Option<&mut RunDirectory>) -> Result<Lifted, FenceError> {
     let session = Session::open(endpoint, Access::Write, "pg_catalog").await?;
-    let database = endpoint.conninfo.database().to_owned();
+    let database = DatabaseIdentity::read(&session.client, endpoint.side).await?;
     let records = run.as_ref().map(|run| run.records()).unwrap_or_default();
-    let is_lifted =
-        records.iter().any(|record| matches!(record, Record::Unfenced { database: of } if *of == database));
+    let is_lifted = records.iter().any(
+        |record| matches!(record, Record::Unfenced { database: lifted } if lifted.is_same_as(&database)),
+    );
     let lifted = match recorded(records, &database) {
         Some(former) => {
-            set(&session, &database, former.as_deref()).await?;
+            set(&session, &database.name, former.as_deref()).await?;
             Lifted::Restored
         }
+        None if !setting(&session).await?.is_some_and(|value| value == "on") => Lifted::NotFenced,
         // What stands now is the former value, or somebody else's.
-        None if is_lifted => Lifted::NotFenced,
-        None if setting(&session).await?.is_some_and(|value| value == "on") => {
-            set(&session, &database, None).await?;
+        None if is_lifted => Lifted::NotOurs,
+        None => {
+            set(&session, &database.name, None).await?;
             Lifted::Removed
         }
-        None => Lifted::NotFenced,
     };
     if let Some(run) = run.filter(|_| lifted == Lifted::Restored) {
         run.append(Record::Unfenced { database })?;
@@ -127,10 +140,10 @@ pub async fn unfence(endpoint: &Endpoint, run: Option<&mut RunDirectory>) -> Res
 }
 
 /// The former value of a fence that stands, by the journal.
-pub fn recorded(records: &[Record], fenced: &str) -> Option<Option<String>> {
+pub fn recorded(records: &[Record], fenced: &DatabaseIdentity) -> Option<Option<String>> {
     records.iter().fold(None, |standing, record| match record {
-        Record::Fence { database, former } if database == fenced => Some(former.clone()),
-        Record::Unfenced { database } if database == fenced => None,
+        Record::Fence { database, former } if database.is_same_as(fenced) => Some(former.clone()),
+        Record::Unfenced { database } if database.is_same_as(fenced) => None,
         _ => standing,
     })
 }
@@ -211,4 +224,26 @@ async fn end_others(session: &Session, own: &str, begun_before: &str) -> Result<
         }
     }
     Ok(others)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::Oid;
+
+    #[test]
+    fn a_journal_tells_the_fences_of_two_servers_apart() {
+        let of = |server: &str| DatabaseIdentity {
+            system_identifier: Some(server.into()),
+            oid: Oid(16_384),
+            name: "immich".into(),
+        };
+        let (production, staging) = (of("1"), of("2"));
+        let fenced = Record::Fence { database: production.clone(), former: Some("off".into()) };
+        let records = [fenced, Record::Unfenced { database: staging.clone() }];
+        assert_eq!(recorded(&records, &production), Some(Some("off".into())));
+        assert_eq!(recorded(&records, &staging), None);
+        let lifted = [records.as_slice(), &[Record::Unfenced { database: production.clone() }]].concat();
+        assert_eq!(recorded(&lifted, &production), None);
+    }
 }

@@ -49,15 +49,15 @@ pub enum Record {
     },
     /// The source is about to be fenced.
     Fence {
-        /// The database.
-        database: String,
+        /// The database; a journal may hold fences of several.
+        database: DatabaseIdentity,
         /// Its own setting of `default_transaction_read_only` before, `None` if it had none.
         former: Option<String>,
     },
     /// The fence has been lifted.
     Unfenced {
         /// The database.
-        database: String,
+        database: DatabaseIdentity,
     },
     /// The target is about to be marked as being loaded.
     Mark {
@@ -263,14 +263,18 @@ impl RunDirectory {
             }
             Err(std::fs::TryLockError::Error(source)) => return Err(failed("lock", &file, source)),
         }
-        let mut text = String::new();
-        journal.read_to_string(&mut text).map_err(|source| failed("read", &file, source))?;
-        let records = parse(&text, &file)?;
+        let mut bytes = Vec::new();
+        journal.read_to_end(&mut bytes).map_err(|source| failed("read", &file, source))?;
+        let records = parse(complete(&bytes), &file)?;
         // A torn last line must not become the beginning of the next record.
-        let complete = text.rfind('\n').map_or(0, |end| end + 1);
-        journal.set_len(complete as u64).map_err(|source| failed("write", &file, source))?;
+        journal.set_len(complete(&bytes).len() as u64).map_err(|source| failed("write", &file, source))?;
+        // A fence is set because its record is on disk, so the file's name must be there too.
+        if create {
+            let synced = File::open(path).and_then(|directory| directory.sync_all());
+            synced.map_err(|source| failed("write", path, source))?;
+        }
         let fences = records.iter().take_while(|record| is_of_fence(record)).count();
-        let before_run = text.split_inclusive('\n').take(fences).map(str::len).sum();
+        let before_run = bytes.split_inclusive(|byte| *byte == b'\n').take(fences).map(<[u8]>::len).sum();
         Ok(RunDirectory { path: path.to_owned(), is_made: false, journal, records, before_run })
     }
 
@@ -345,19 +349,25 @@ impl RunDirectory {
 /// Reads a journal that another process has locked.
 fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
     let file = path.join(JOURNAL);
-    match std::fs::read_to_string(&file) {
-        Ok(text) => parse(&text, &file),
+    match std::fs::read(&file) {
+        Ok(bytes) => parse(complete(&bytes), &file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(JournalError::Missing(path.to_owned())),
         Err(source) => Err(failed("read", &file, source)),
     }
 }
 
-fn parse(text: &str, file: &Path) -> Result<Vec<Record>, JournalError> {
-    text.split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'))
+/// Without a last line that was torn, be it within a character.
+fn complete(journal: &[u8]) -> &[u8] {
+    let end = journal.iter().rposition(|byte| *byte == b'\n');
+    &journal[..end.map_or(0, |end| end + 1)]
+}
+
+fn parse(journal: &[u8], file: &Path) -> Result<Vec<Record>, JournalError> {
+    journal
+        .split_inclusive(|byte| *byte == b'\n')
         .enumerate()
         .map(|(index, line)| {
-            serde_json::from_str(line).map_err(|source| JournalError::Damaged {
+            serde_json::from_slice(line).map_err(|source| JournalError::Damaged {
                 path: file.to_owned(),
                 line: index + 1,
                 source,

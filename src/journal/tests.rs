@@ -1,4 +1,5 @@
 use super::*;
+use crate::pg::Oid;
 
 fn state(snapshot: &str) -> SourceState {
     SourceState {
@@ -19,7 +20,8 @@ fn records_survive_a_torn_last_line() {
         assert!(matches!(RunDirectory::open(&path), Err(JournalError::Locked { run: None, .. })));
     }
     let mut journal = OpenOptions::new().append(true).open(path.join(JOURNAL)).expect("there");
-    journal.write_all(b"{\"record\":\"ver").expect("written");
+    // Within a character, too.
+    journal.write_all(b"{\"record\":\"verdict\",\"verdict\":\"gl\xc3").expect("written");
     let mut run = RunDirectory::open(&path).expect("readable");
     assert_eq!(run.records(), std::slice::from_ref(&planned));
     run.append(Record::Finished).expect("written");
@@ -56,7 +58,8 @@ fn what_is_not_the_runs_own_is_never_removed() {
 fn a_run_begins_where_only_a_fence_is_recorded_and_leaves_that_record() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("run");
-    let fence = Record::Fence { database: "app".into(), former: Some("off".into()) };
+    let database = DatabaseIdentity { system_identifier: None, oid: Oid(16_384), name: "app".into() };
+    let fence = Record::Fence { database, former: Some("off".into()) };
     RunDirectory::create(&path).expect("new").append(fence.clone()).expect("written");
     let started = Record::Started {
         run: "20261123-1".into(),

@@ -122,6 +122,7 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
         large_objects: batches(request.large_objects),
         roles: ddl::roles(input),
         existing_schemas: input.existing_schemas.to_vec(),
+        target_database: Some(target.database.clone()),
         steps,
         rewrites: changes,
         not_carried,

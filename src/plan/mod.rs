@@ -11,7 +11,7 @@ pub mod vector;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::UserObjects;
+use crate::catalog::{Database, UserObjects};
 use crate::pg::{Oid, QualifiedName};
 use crate::schema::Change;
 use crate::schema::rewrite::{ExistingSchema, Roles};
@@ -48,6 +48,8 @@ pub struct Plan {
     pub roles: Roles,
     /// Schemas that the target had before anything was made there.
     pub existing_schemas: Vec<ExistingSchema>,
+    /// The target's database as it was then: what it had of its own may stay. None for a dump.
+    pub target_database: Option<Database>,
     /// DDL in pg_dump's order.
     pub steps: Vec<Step>,
     /// What is changed in the DDL, before and after.

@@ -24,7 +24,7 @@ use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use crate::catalog::{Catalog, SessionRights};
+use crate::catalog::{Catalog, DatabaseIdentity, SessionRights};
 use crate::plan::VectorIndexChoice;
 use crate::schema::{ClientError, ClientTools};
 
@@ -72,6 +72,8 @@ pub struct Input<'a> {
     pub target_rights: &'a Rights,
     /// What the role of `--target-admin` may do; `None` without that connection.
     pub admin: Option<&'a SessionRights>,
+    /// The database that connection leads to.
+    pub admin_database: Option<&'a DatabaseIdentity>,
     /// The client tools, or why there are none.
     pub client_tools: Result<&'a ClientTools, &'a ClientError>,
     /// Whether both endpoints name the same host and port.

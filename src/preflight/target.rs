@@ -5,7 +5,19 @@ use crate::catalog::ClientSession;
 use crate::pg::{display_identifier, quote_identifier};
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
-    [other_run(input), not_empty(input), read_only(input), in_use(input)].concat()
+    [elsewhere(input), other_run(input), not_empty(input), read_only(input), in_use(input)].concat()
+}
+
+/// Extensions are per database: what is sent over the admin's connection must arrive in this one.
+fn elsewhere(input: &Input<'_>) -> Vec<Finding> {
+    let target = input.target.identity();
+    let Some(found) = input.admin_database.filter(|found| !found.is_same_as(&target)) else { return vec![] };
+    vec![blocking(
+        "admin-elsewhere",
+        "--target-admin leads to another database than --target",
+        format!("database {found}, not {target}"),
+        format!("name the same server and database {} in --target-admin", display_identifier(&target.name)),
+    )]
 }
 
 fn other_run(input: &Input<'_>) -> Vec<Finding> {

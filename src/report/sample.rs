@@ -256,6 +256,7 @@ pub(super) fn plan() -> Plan {
         index_memory: 1 << 30,
         replaced: None,
         existing_schemas: vec![],
+        target_database: None,
         roles: Roles {
             owners: Owners::Keep,
             existing: BTreeSet::new(),

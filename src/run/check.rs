@@ -75,6 +75,7 @@ impl Context<'_> {
         }
         let needed = source.catalog.server.major().max(target.catalog.server.major()).unsigned_abs();
         let tools = ClientTools::find(&self.settings.connections.client, needed).await;
+        let admin_database = admin.as_ref().map(Catalog::identity);
         let admin = admin.map(|catalog| catalog.session);
         let ledger = match &target.ledger {
             None => Ledger::None,
@@ -88,6 +89,7 @@ impl Context<'_> {
             source_rights: &source.rights,
             target_rights: &target.rights,
             admin: admin.as_ref(),
+            admin_database: admin_database.as_ref(),
             client_tools: tools.as_ref(),
             has_same_address: self.has_same_address(),
             ledger,

@@ -33,15 +33,23 @@ impl Fault for Changed {
 }
 
 impl Context<'_> {
-    /// The session that holds the run's lock on the target; makes ledger and mark.
+    /// Makes ledger and mark. `holder` has the target's lock; without one it is taken. Returns it.
     pub(super) async fn claim(
         &self,
         directory: &mut RunDirectory,
         checked: &Checked,
+        holder: Option<Session>,
     ) -> Result<Session, Error> {
         let failed = |error| Error::new(Exit::Resumable, error);
-        let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
-        prepare::lock(&session, self.target.conninfo.database()).await?;
+        let session = match holder {
+            Some(holder) => holder,
+            None => {
+                let session =
+                    Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
+                prepare::lock(&session, self.target.conninfo.database()).await?;
+                session
+            }
+        };
         let owner = ledger::owner(&session.client).await;
         let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;
         self.is_as_checked(&session, owner.as_ref(), checked).await?;

@@ -11,15 +11,15 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{ArchivingError, confirm, recomputed};
 use super::check::{Read, jobs, read};
-use super::copy::SnapshotLost;
 use super::prepare::{read_schema, scratch};
 use super::proof::encoded;
+use super::watch;
 use crate::catalog::{self, Catalog, SourceState};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
@@ -37,9 +37,6 @@ use crate::transfer::snapshot::Snapshot;
 use crate::transfer::work::{self, Work};
 use crate::verify::subjects::Reading;
 use crate::verify::{Aspect, Comparison, Method, Outcome, TableResult, VerifyError, source};
-
-/// How often the snapshot's holder is asked something.
-const PING: Duration = Duration::from_secs(60);
 
 /// A finished dump.
 #[derive(Debug)]
@@ -215,6 +212,7 @@ fn plan(settings: &DumpSettings, found: &Read, snapshot: &Snapshot) -> Plan {
             may_impersonate: false,
         },
         existing_schemas: vec![],
+        target_database: None,
         steps: vec![],
         rewrites: vec![],
         not_carried: vec![],
@@ -254,30 +252,15 @@ async fn copy(
     let begun = Instant::now();
     let schedule = Schedule::<Work>::new(storing.into_iter().chain(work::counting(plan)).collect(), 0);
     let (lanes, stop) = (usize::from(plan.jobs), stop.child_token());
-    let mut pool = {
+    let pool = {
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
         tokio::task::spawn_blocking(move || {
             pool::run(schedule, lanes, &stop, |lane, stop| Lane::new(lane, Arc::clone(&shared), stop))
         })
     };
-    let mut ping = tokio::time::interval(PING);
-    let mut lost = None;
-    let ended = loop {
-        tokio::select! {
-            ended = &mut pool => break ended,
-            _ = ping.tick(), if lost.is_none() => {
-                if let Err(error) = snapshot.ping().await {
-                    lost = Some(error);
-                    stop.cancel();
-                }
-            }
-        }
-    };
+    let ended = watch::beside(pool, &stop, watch::snapshot_lost(snapshot, settings.stall)).await;
     events.emit(Event::StageFinished { stage: Stage::Copy, seconds: begun.elapsed().as_secs_f64() });
-    if let Some(error) = lost {
-        return Err(Box::new(SnapshotLost(error)));
-    }
-    match ended.expect("a lane that panics is a defect") {
+    match ended.map_err(|lost| Box::new(lost) as Box<dyn Fault>)? {
         Ok(Ended::Finished) => {
             Ok(std::mem::take(&mut *shared.found.lock().unwrap_or_else(PoisonError::into_inner)))
         }

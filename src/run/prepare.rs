@@ -37,8 +37,10 @@ impl Context<'_> {
         let jobs = self.jobs(source, target);
         let (entries, tables, vector_rows) = match &self.source {
             Source::Server(_) => {
+                // pg_dump heeds an interrupt itself.
+                let counted = self.interruptible(count_vectors(snapshot));
                 let (entries, vector_rows) =
-                    tokio::try_join!(self.entries(checked, snapshot, scratch), count_vectors(snapshot))?;
+                    tokio::try_join!(self.entries(checked, snapshot, scratch), counted)?;
                 let tables = make::tables(source, target, jobs, self.settings.chunk_bytes);
                 (entries, tables, vector_rows)
             }

@@ -113,7 +113,7 @@ impl Context<'_> {
             snapshot.release().await;
         }
         let expected = settings::Expected {
-            before: Some(&moved.checked.target.database),
+            before: plan.target_database.as_ref(),
             held: &["default_transaction_read_only"],
         };
         verify::compare_objects(&self.target, &moved.sequences, [ours, theirs], expected, comparison).await

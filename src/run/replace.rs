@@ -254,7 +254,7 @@ impl Context<'_> {
                 _ => Error::new(Exit::Resumable, source),
             }
         };
-        self.unlink(session).await.map_err(refused(0))?;
+        self.unlink(session, refused(0)).await?;
         for batch in batches(&drops, most_locks) {
             self.safe_point()?;
             let what = match batch {
@@ -286,11 +286,12 @@ impl Context<'_> {
         session.run(&record, "record that the target is empty").await.map_err(failed)
     }
 
-    async fn unlink(&self, session: &Session) -> Result<(), SessionError> {
+    async fn unlink(&self, session: &Session, refused: impl Fn(SessionError) -> Error) -> Result<(), Error> {
         loop {
+            self.safe_point()?;
             let statement = include_str!("../../sql/replace/large_objects.sql");
             let row = session.client.query_one(statement, &[&LARGE_OBJECTS]).await;
-            let row = row.map_err(|error| session.failed("remove large objects", error))?;
+            let row = row.map_err(|error| refused(session.failed("remove large objects", error)))?;
             if row.get::<_, i64>("removed") == 0 {
                 return Ok(());
             }

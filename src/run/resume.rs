@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Checked, Context, Interrupted, Source, append};
+use super::{Checked, Context, Source, append, prepare};
 use crate::catalog::{DatabaseIdentity, SourceState};
+use crate::cutover::fence;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::journal::{PLAN, Record, RunDirectory, SCHEMA, Settled};
 use crate::pg::{Access, Session, SessionError};
@@ -127,14 +128,17 @@ pub(super) fn own(records: &[Record]) -> &[Record] {
 
 /// Whether something that the run has changed outside its directory still stands.
 pub(super) fn has_written(records: &[Record]) -> bool {
-    let records = own(records);
-    let fence = records.iter().rev().find_map(|record| match record {
-        Record::Fence { .. } => Some(true),
-        Record::Unfenced { .. } => Some(false),
-        _ => None,
-    });
-    fence == Some(true)
-        || records.iter().any(|record| matches!(record, Record::Replaced { .. } | Record::Mark { .. }))
+    has_written_target(records) || is_fenced(records)
+}
+
+/// Whether the target is no longer as it was.
+pub(super) fn has_written_target(records: &[Record]) -> bool {
+    own(records).iter().any(|record| matches!(record, Record::Replaced { .. } | Record::Mark { .. }))
+}
+
+/// Whether a fence of the run itself stands.
+pub(super) fn is_fenced(records: &[Record]) -> bool {
+    settled(records).is_some_and(|settled| fence::recorded(own(records), &settled.source).is_some())
 }
 
 /// Whether the run has made something in the target besides ledger and mark.
@@ -219,25 +223,31 @@ pub(super) fn exit_of(code: u8) -> Exit {
     [Exit::Done, Exit::Different].into_iter().find(|exit| exit.code() == code).unwrap_or(Exit::NotAllCompared)
 }
 
+/// What an earlier process has left to go on with.
+pub(super) struct PickedUp {
+    pub(super) plan: Plan,
+    /// The units that are done, and still true.
+    pub(super) done: HashMap<String, Option<Digest>>,
+    /// The session that holds the target's lock.
+    pub(super) holder: Session,
+}
+
 impl Context<'_> {
     /// The plan of an earlier process, and what of it is done and still true; `None` if it is too early for
-    /// either.
+    /// either. What is not true any more is removed from the target, so its lock is taken first.
     pub(super) async fn pick_up(
         &self,
         directory: &mut RunDirectory,
         checked: &Checked,
         snapshot: &Snapshot,
-    ) -> Result<Option<(Plan, HashMap<String, Option<Digest>>)>, Error> {
+    ) -> Result<Option<PickedUp>, Error> {
         if !is_planned(directory.records()) {
             return Ok(None);
         }
         let start_over = |error| Error::new(Exit::StartOver, error);
         let mut plan: Plan =
             directory.read_document(PLAN).map_err(|error| Error::new(Exit::StartOver, error))?;
-        self.end_leftovers().await.map_err(|error| Error::new(Exit::Resumable, error))?;
-        let session = Session::open(&self.target, Access::Write, "pg_catalog")
-            .await
-            .map_err(|error| Error::new(Exit::Resumable, error))?;
+        let session = self.reopen_target().await?;
         let broken = |error| Error::new(Exit::Resumable, session.failed("read the ledger", error));
         let found = ledger::owner(&session.client).await.map_err(broken)?;
         match found {
@@ -260,8 +270,16 @@ impl Context<'_> {
             self.prove_again(directory, checked, snapshot, &mut plan, &mut done, &session).await?;
             append(directory, Record::Planned { state: snapshot.state.clone() })?;
         }
-        session.close().await;
-        Ok(Some((plan, done)))
+        Ok(Some(PickedUp { plan, done, holder: session }))
+    }
+
+    /// The session that holds the target's lock, when an earlier process of the run may have held it.
+    pub(super) async fn reopen_target(&self) -> Result<Session, Error> {
+        let failed = |error| Error::new(Exit::Resumable, error);
+        self.end_leftovers().await.map_err(|error| Error::new(Exit::Resumable, error))?;
+        let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
+        prepare::lock(&session, self.target.conninfo.database()).await?;
+        Ok(session)
     }
 
     /// The source may have changed since the rows in the target were read: its schema must be the same, and each
@@ -286,8 +304,10 @@ impl Context<'_> {
         // The digest of a batch is of contents only, and owner, grants or comment may have changed: large objects are
         // copied again, those that are there now.
         for (batch, &planned) in plan.large_objects.iter().enumerate() {
+            self.safe_point()?;
             let item = Work::LargeObjects { batch }.item(plan).expect("a batch is in the ledger");
-            let message = format!("{}; {}", large_object::remove(planned), ledger::forget(&item));
+            let forget = ledger::forget(std::slice::from_ref(&item));
+            let message = format!("{}; {forget}", large_object::remove(planned));
             target
                 .run(&message, "remove large objects")
                 .await
@@ -318,11 +338,7 @@ impl Context<'_> {
             let loaded: Option<Vec<Digest>> =
                 items.iter().map(|item| done.get(item).copied().flatten()).collect();
             if let Some(loaded) = loaded {
-                let now = tokio::select! {
-                    biased;
-                    () = self.stop.cancelled() => return Err(Error::new(Exit::Interrupted, Interrupted)),
-                    digest = self.digest(planned, snapshot) => digest?,
-                };
+                let now = self.interruptible(self.digest(planned, snapshot)).await?;
                 if now == loaded.into_iter().sum() {
                     continue;
                 }
@@ -331,13 +347,25 @@ impl Context<'_> {
             if !tied(target, &[planned]).await?.is_empty() {
                 return Err(Error::new(Exit::StartOver, ResumeError::Tied(planned.name.to_string())));
             }
-            let forget = ledger::forget(&format!("chunk:{table}:"));
-            let message = format!("BEGIN; {}; {forget}; COMMIT", planned.empty());
+            // Its lists are of the rows that were there when it was built.
+            let (indexes, built): (Vec<String>, Vec<String>) = plan
+                .steps
+                .iter()
+                .enumerate()
+                .filter_map(|(step, found)| {
+                    let index = found.vector_index.as_ref().filter(|index| index.table == planned.name)?;
+                    let drop = format!("DROP INDEX IF EXISTS {}; ", index.index.sql());
+                    Some((drop, Work::Build { step }.item(plan)?))
+                })
+                .unzip();
+            let stale = [items, built].concat();
+            let forget = ledger::forget(&stale);
+            let message = format!("BEGIN; {}{}; {forget}; COMMIT", indexes.concat(), planned.empty());
             target
                 .run(&message, format!("empty {}", planned.name))
                 .await
                 .map_err(|error| Error::new(Exit::Resumable, error))?;
-            for item in &items {
+            for item in &stale {
                 done.remove(item);
             }
         }

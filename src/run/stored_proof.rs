@@ -50,7 +50,7 @@ impl Context<'_> {
         validity::constraints(ours, &theirs, comparison);
         extensions::compare(ours, &theirs, comparison);
         let expected = settings::Expected {
-            before: Some(&checked.target.database),
+            before: plan.target_database.as_ref(),
             held: &["default_transaction_read_only"],
         };
         settings::compare(ours, &theirs, expected, comparison);

@@ -1,8 +1,7 @@
 //! Sending the plan's steps to the target, strictly: the first statement that fails stops the run.
 //!
 //! Steps before the rows are committed in batches, each with its ledger rows; steps after them one by one. A
-//! step that needs a superuser goes over the admin's session, and its ledger row follows on the owner's: such
-//! statements (`CREATE EXTENSION IF NOT EXISTS`) may be repeated.
+//! step that needs a superuser goes over the admin's session, its ledger row with it.
 //!
 //! pg_dump writes its statements for an empty `search_path`. Functions written without schemas fail then, for
 //! instance in a generated column; such a step is tried once more with the source's `search_path`, and the
@@ -201,10 +200,12 @@ impl<'a> Applier<'a> {
             self.admin = Some(Session::open(endpoint, Access::Write, "").await?);
         }
         let admin = self.admin.as_ref().expect("it was just opened");
-        self.run_in(admin, &step.statements.join(";\n"), format!("create {}", step.object))
+        // One message, so one transaction: most of these statements fail the second time.
+        let record = ledger::record(&item(step), None, Durability::Logged);
+        let message = format!("{};\n{record}", step.statements.join(";\n"));
+        self.run_in(admin, &message, format!("create {}", step.object))
             .await
             .map_err(|error| refused(step, error))?;
-        self.run(&ledger::record(&item(step), None, Durability::Logged), "write the ledger").await?;
         self.announce(step, false, Some(begun));
         Ok(())
     }

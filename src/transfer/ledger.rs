@@ -70,12 +70,12 @@ pub fn record(item: &str, digest: Option<Digest>, durability: Durability) -> Str
     )
 }
 
-/// The statement that forgets every unit whose name begins with `prefix`, in both ledgers.
-pub fn forget(prefix: &str) -> String {
-    let prefix = quote_literal(prefix);
+/// The statement that forgets units, in both ledgers.
+pub fn forget(items: &[String]) -> String {
+    let items: Vec<String> = items.iter().map(|item| quote_literal(item)).collect();
+    let items = items.join(", ");
     format!(
-        "DELETE FROM pgmove.ledger WHERE pg_catalog.starts_with(item, {prefix}); \
-         DELETE FROM pgmove.ledger_unlogged WHERE pg_catalog.starts_with(item, {prefix})"
+        "DELETE FROM pgmove.ledger WHERE item IN ({items}); DELETE FROM pgmove.ledger_unlogged WHERE item IN ({items})"
     )
 }
 

@@ -123,3 +123,28 @@ fn a_run_that_is_refused_leaves_no_fence() {
     assert_eq!(leftovers(&target), "");
     assert!(!run.run_dir().exists(), "a refused run leaves nothing to resume");
 }
+
+#[test]
+fn a_run_that_comes_too_late_leaves_no_fence() {
+    let (source, target) = (source(FORMER[1]), Server::shared(18).database());
+    let before = settings(&source);
+    let run = fenced_move(&source, &target);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let other = runtime.block_on(target.connect());
+    let lock = include_str!("../../sql/session/lock.sql");
+    runtime.block_on(other.batch_execute(lock)).expect("nobody holds it");
+    run.run(&[]).assert(3, &["another pgmove works on database", "the fence was lifted again"]);
+    assert_eq!(settings(&source), before);
+    assert!(!run.run_dir().exists(), "a refused run leaves nothing to resume");
+}
+
+#[test]
+fn a_run_that_stops_says_that_the_source_is_fenced() {
+    let (source, target) = (source(FORMER[0]), Server::shared(18).database());
+    let mut run = fenced_move(&source, &target);
+    let proxy = Proxy::start(target.server.port);
+    run.target = proxy.uri(&run.target, target.server.port);
+    proxy.set(Fault { words: "UPDATE pgmove.run", spared: 0, cut: Cut::Request, times: 1 });
+    run.run(&[]).assert(5, &["the source is fenced still", "pgmove unfence"]);
+    assert!(is_fenced(&source));
+}

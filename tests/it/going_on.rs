@@ -21,6 +21,8 @@ SELECT nextval('counter'), nextval('counter');
 
 /// In the finish stage: rows, indexes and foreign keys are there.
 const SEQUENCES: &str = "pg_catalog.setval";
+/// Rows, index and finish stage are over, and compared.
+const VERDICT: &str = "UPDATE pgmove.run";
 /// The verdict is in the journal.
 const CLEAR: &str = "DROP SCHEMA IF EXISTS pgmove";
 
@@ -233,5 +235,56 @@ fn a_finished_archive_is_not_taken_for_one_of_another_state() {
     let check = pgmove().args(["archive", "check"]).arg(&archive).assert().success();
     let printed = String::from_utf8_lossy(&check.get_output().stdout).into_owned();
     assert!(printed.contains("651 rows"), "{printed}");
+    state(&target).assert_equal(&state(&source));
+}
+
+#[test]
+fn nothing_is_removed_from_a_target_that_another_run_holds() {
+    let (source, target) = (sample(&quiet(16)), Server::shared(18).database());
+    let run = cut_at(SEQUENCES, Move::new(&source, &target), &target, 5);
+    source.psql("INSERT INTO fleeting VALUES (0)");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let other = runtime.block_on(target.connect());
+    let lock = include_str!("../../sql/session/lock.sql");
+    runtime.block_on(other.batch_execute(lock)).expect("nobody holds it");
+    run.run(&["--resume"]).assert(5, &["another pgmove works on database"]);
+    assert_eq!(target.psql("SELECT count(*) FROM fleeting"), "50");
+    runtime.block_on(other.batch_execute("SELECT pg_advisory_unlock_all()")).expect("it is held");
+    run.run(&["--resume"]).assert(0, &[]);
+    assert_eq!(target.psql("SELECT count(*) FROM fleeting"), "51");
+}
+
+#[test]
+fn what_the_run_itself_has_set_is_not_what_was_there_before() {
+    let (source, target) = (sample(&quiet(16)), Server::shared(18).database());
+    let set = |database: &Database, what: &str| {
+        database.admin_psql(&format!("ALTER DATABASE {} {what}", database.name));
+    };
+    set(&source, "SET work_mem = '7MB'");
+    set(&target, "SET temp_buffers = '9MB'");
+    let run = cut_at(VERDICT, Move::new(&source, &target), &target, 5);
+    set(&source, "RESET work_mem");
+    run.run(&["--resume"]).assert(4, &["work_mem"]);
+}
+
+#[test]
+fn a_vector_index_is_built_again_with_the_rows_it_was_built_on() {
+    let (server, targets) = (quiet(16), Server::shared(18));
+    let (source, target) = (server.database(), targets.database());
+    source.admin_psql("CREATE EXTENSION vector");
+    source.psql(
+        "CREATE TABLE face (id integer PRIMARY KEY, embedding vector(3));
+         INSERT INTO face SELECT n, ARRAY[n, n % 7, n % 11]::vector FROM generate_series(1, 500) AS n;
+         CREATE INDEX face_index ON face USING hnsw (embedding vector_l2_ops)",
+    );
+    let run = cut_at(VERDICT, Move::new(&source, &target), &target, 5);
+    let index = || target.psql("SELECT 'face_index'::regclass::oid, 'face_pkey'::regclass::oid");
+    let before = index();
+    source.psql("UPDATE face SET embedding = '[0,0,0]' WHERE id = 7");
+    run.run(&["--resume"]).assert(0, &[]);
+    let (before, after) = (before.split_once('|').expect("two"), index());
+    let after = after.split_once('|').expect("two");
+    assert_ne!(before.0, after.0, "the vector index is another one");
+    assert_eq!(before.1, after.1, "the key's is the same");
     state(&target).assert_equal(&state(&source));
 }

@@ -1,6 +1,6 @@
 //! What an ordinary role may not do on the target is known before anything is written, whatever it is.
 
-use crate::support::{Database, Move, Server, leftovers, state};
+use crate::support::{Cut, Database, Fault, Move, Proxy, Server, leftovers, state};
 
 fn pair() -> (Database, Database) {
     (Server::shared(16).database(), Server::shared(17).database())
@@ -97,4 +97,33 @@ fn configuration_tables_of_extensions_are_moved_by_a_superuser_or_not_at_all() {
         "1|north pole|f\n2|south pole|f\n3|home|t"
     );
     state(&target).assert_equal(&state(&source));
+}
+
+const EVENT_TRIGGER: &str = "
+CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+CREATE EVENT TRIGGER watching ON ddl_command_end EXECUTE FUNCTION watch();
+";
+
+#[test]
+fn a_superusers_statement_whose_answer_is_lost_is_sent_once() {
+    let (source, target) = pair();
+    source.admin_psql(EVENT_TRIGGER);
+    let mut run = Move::new(&source, &target).with("--accept-writes");
+    let proxy = Proxy::start(target.server.port);
+    run.admin = Some(proxy.uri(&target.admin_uri(), target.server.port));
+    proxy.set(Fault { words: "CREATE EVENT TRIGGER", spared: 0, cut: Cut::Answer(0), times: 1 });
+    run.run(&[]).assert(5, &["--resume"]);
+    assert_eq!(proxy.fired(), 1);
+    run.run(&["--resume"]).assert(0, &[]);
+    assert_eq!(leftovers(&target), "");
+}
+
+#[test]
+fn an_administrator_of_another_database_is_refused() {
+    let (source, target) = pair();
+    let other = Server::shared(17).database();
+    let mut run = Move::new(&source, &target);
+    run.admin = Some(other.admin_uri());
+    run.run(&[]).assert(3, &["--target-admin leads to another database", &other.name, &target.name]);
+    assert_eq!((leftovers(&target), leftovers(&other)), (String::new(), String::new()));
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use crate::catalog::{
-    AvailableExtension, Catalog, ClientSession, Column, Database, Extension, Index, IndexKey, LargeObjects,
-    LocaleProvider, Persistence, ReplicaIdentity, Role, RowSecurity, Schema, Server, ServerSettings,
-    SessionRights, SpecialObjects, Table, TableKind, Type, TypeFunction, TypeKind, UserObjects,
+    AvailableExtension, Catalog, ClientSession, Column, Database, DatabaseIdentity, Extension, Index,
+    IndexKey, LargeObjects, LocaleProvider, Persistence, ReplicaIdentity, Role, RowSecurity, Schema, Server,
+    ServerSettings, SessionRights, SpecialObjects, Table, TableKind, Type, TypeFunction, TypeKind,
+    UserObjects,
 };
 use crate::pg::{Oid, QualifiedName};
 use crate::plan::VectorIndexChoice;
@@ -19,6 +20,7 @@ pub(super) struct Case {
     pub(super) source_rights: Rights,
     pub(super) target_rights: Rights,
     pub(super) admin: Option<SessionRights>,
+    pub(super) admin_database: Option<DatabaseIdentity>,
     pub(super) tools: Result<ClientTools, ClientError>,
     pub(super) has_same_address: bool,
     pub(super) ledger: Ledger<'static>,
@@ -41,6 +43,7 @@ impl Case {
             source_rights: Rights::default(),
             target_rights: Rights::default(),
             admin: None,
+            admin_database: None,
             tools: Ok(tools(17)),
             has_same_address: false,
             ledger: Ledger::None,
@@ -59,6 +62,7 @@ impl Case {
             source_rights: &self.source_rights,
             target_rights: &self.target_rights,
             admin: self.admin.as_ref(),
+            admin_database: self.admin_database.as_ref(),
             client_tools: self.tools.as_ref(),
             has_same_address: self.has_same_address,
             ledger: self.ledger,

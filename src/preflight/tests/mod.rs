@@ -8,8 +8,8 @@ use case::{Case, client, column, extension, index_of, role, session, table, tool
 
 use super::*;
 use crate::catalog::{
-    ConfigurationRelation, Constraint, ConstraintKind, DatabaseSetting, Persistence, RowSecurity, Schema,
-    Table, TableKind, UserObject, UserObjects,
+    ConfigurationRelation, Constraint, ConstraintKind, DatabaseIdentity, DatabaseSetting, Persistence,
+    RowSecurity, Schema, Table, TableKind, UserObject, UserObjects,
 };
 use crate::pg::{Oid, QualifiedName};
 
@@ -100,6 +100,11 @@ const CASES: &[(&[&str], Change)] = &[
         case.source_rights.large_object_owners =
             vec![LargeObjectOwner { owner: "scanner".into(), count: 7, unreadable: 5 }];
     }),
+    (&["!admin-elsewhere"], |case| {
+        let postgres = DatabaseIdentity { name: "postgres".into(), oid: Oid(5), ..case.target.identity() };
+        case.admin_database = Some(postgres);
+    }),
+    (&[], |case| case.admin_database = Some(case.target.identity())),
     (&["!target-not-owned"], |case| {
         case.target.session.owns_database = false;
         case.target.database.owner = "postgres".into();

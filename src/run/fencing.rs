@@ -1,0 +1,41 @@
+//! The run's own fence of the source.
+
+use super::{Context, resume};
+use crate::cutover::fence;
+use crate::error::{Error, Exit};
+use crate::event::Stage;
+use crate::journal::RunDirectory;
+
+impl Context<'_> {
+    pub(super) async fn fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
+        let fenced = self.stage(Stage::Fence, fence::fence(self.source.server(), directory)).await;
+        let survivors = fenced.map_err(|error| Error::new(Exit::Resumable, error))?;
+        for survivor in survivors {
+            self.events.warn(format!(
+                "session {} of role {} ({}) could not be ended and may still write to the source",
+                survivor.pid, survivor.role, survivor.application_name
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a refused run leaves is what was there before it: its own fence is lifted, an earlier one stays.
+    pub(super) async fn lift_fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
+        if resume::is_fenced(directory.records()) {
+            let lifted = fence::unfence(self.source.server(), Some(directory)).await;
+            lifted.map_err(|error| Error::new(Exit::Resumable, error))?;
+            self.events.warn("the fence was lifted again: the source accepts writes as before");
+        }
+        Ok(())
+    }
+
+    /// A run that ends without a verdict may be gone on with, so its fence stays; somebody must know of it.
+    pub(super) fn say_fenced(&self, directory: &RunDirectory) {
+        if resume::is_fenced(directory.records()) {
+            self.events.warn(format!(
+                "the source is fenced still and refuses writes; to lift the fence: pgmove unfence --source SOURCE --run-dir {}",
+                directory.path().display()
+            ));
+        }
+    }
+}
