@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Database, Install, Pair, Server, Variant, pairs, pgmove};
+use crate::support::{Database, Install, Pair, Server, Variant, pairs, pgmove, untouched};
 
 mod proof;
 
@@ -158,6 +158,20 @@ fn a_dump_restores_to_what_a_run_gives() {
         assert_eq!(again.psql(STATE), expected);
         assert_private(&archive);
     }
+}
+
+#[test]
+fn a_rehearsed_restore_writes_nothing() {
+    let ground = Ground::new();
+    let source = sample(&Server::shared(16));
+    let quiet = Server::start(18, &Variant { settings: "autovacuum = off".into(), ..Variant::default() });
+    let target = quiet.database();
+    let archive = ground.dump(&source, "archive");
+    let before = untouched(&target);
+    let text = ends(ground.restore(&archive, &target).arg("--dry-run"), 0);
+    assert!(text.contains("public.photo"), "{text}");
+    assert!(untouched(&target) == before, "a dry run has written");
+    assert!(!ground.path(&target.name).exists());
 }
 
 fn assert_private(directory: &Path) {

@@ -280,6 +280,8 @@ fn a_vector_index_is_built_again_with_the_rows_it_was_built_on() {
     let run = cut_at(VERDICT, Move::new(&source, &target), &target, 5);
     let index = || target.psql("SELECT 'face_index'::regclass::oid, 'face_pkey'::regclass::oid");
     let before = index();
+    let vacuumed = "SELECT vacuum_count > 0 FROM pg_stat_user_tables WHERE relname = 'face'";
+    assert_eq!(target.psql(vacuumed), "t", "a vector index is built on what was vacuumed");
     source.psql("UPDATE face SET embedding = '[0,0,0]' WHERE id = 7");
     run.run(&["--resume"]).assert(0, &[]);
     let (before, after) = (before.split_once('|').expect("two"), index());

@@ -9,6 +9,7 @@ mod faults;
 mod fence;
 mod going_on;
 mod interrupts;
+mod kills;
 mod locks;
 mod memory;
 mod moves;

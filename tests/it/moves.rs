@@ -103,3 +103,24 @@ fn hostile_settings_of_the_source_change_no_value() {
     assert_eq!(leftovers(&target), "");
     comparable(state(&target)).assert_equal(&comparable(expected));
 }
+
+/// Defaults of the target's database and of both roles, on top of those of the source's database.
+#[test]
+fn hostile_settings_of_the_target_and_of_roles_change_no_value() {
+    let hostile = include_str!("../fixtures/library/settings-hostile.sql");
+    let server = quiet(16);
+    let source = SMALL.fill(&server, Vectors::of(&server));
+    let target = Server::shared(18).database();
+    // A target that refuses writes is refused itself.
+    let writable: Vec<&str> = hostile.lines().filter(|line| !line.contains("read_only")).collect();
+    let of_role = writable.join("\n").replace("ALTER DATABASE %s", "ALTER ROLE %s");
+    target.psql(&writable.join("\n"));
+    for database in [&source, &target] {
+        // The owner has the database's name.
+        database.admin_psql(&of_role);
+    }
+    let expected = state(&source);
+    Move::new(&source, &target).run(&[]).assert(0, &[]);
+    assert_eq!(leftovers(&target), "");
+    comparable(state(&target)).assert_equal(&comparable(expected));
+}

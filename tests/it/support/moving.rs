@@ -156,6 +156,18 @@ impl Running {
         text
     }
 
+    /// Waits until it has begun a stage, or is over. Whether it has.
+    pub(crate) fn reaches(&mut self, stage: &str) -> bool {
+        let begins = |line: &str| line.starts_with(stage) && line.contains("started");
+        while self.is_running() {
+            if self.output().lines().any(begins) {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        false
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be waited for").is_none()
