@@ -124,7 +124,7 @@ pub async fn unfence(endpoint: &Endpoint, run: Option<&mut RunDirectory>) -> Res
             set(&session, &database.name, former.as_deref()).await?;
             Lifted::Restored
         }
-        None if !setting(&session).await?.is_some_and(|value| value == "on") => Lifted::NotFenced,
+        None if setting(&session).await?.is_none_or(|value| value != "on") => Lifted::NotFenced,
         // What stands now is the former value, or somebody else's.
         None if is_lifted => Lifted::NotOurs,
         None => {

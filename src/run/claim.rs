@@ -41,14 +41,12 @@ impl Context<'_> {
         holder: Option<Session>,
     ) -> Result<Session, Error> {
         let failed = |error| Error::new(Exit::Resumable, error);
-        let session = match holder {
-            Some(holder) => holder,
-            None => {
-                let session =
-                    Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
-                prepare::lock(&session, self.target.conninfo.database()).await?;
-                session
-            }
+        let session = if let Some(holder) = holder {
+            holder
+        } else {
+            let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
+            prepare::lock(&session, self.target.conninfo.database()).await?;
+            session
         };
         let owner = ledger::owner(&session.client).await;
         let owner = owner.map_err(|error| failed(session.failed("look for the ledger", error)))?;

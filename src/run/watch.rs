@@ -93,14 +93,15 @@ impl Context<'_> {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let limit = self.settings.connections.stall;
-        let lost = async {
+        // Looking opens connections, which are large futures.
+        let lost = Box::pin(async {
             tokio::select! {
                 error = snapshot_lost(snapshot, limit) => Error::new(Exit::Resumable, error),
                 error = self.target_lost(holder) => Error::new(Exit::Resumable, error),
                 never = self.look_at_builds(shared) => match never {},
                 never = self.look_behind() => match never {},
             }
-        };
+        });
         match beside(lanes, stop, lost).await? {
             Ok(Ended::Finished) => {
                 // Without the holder's locks a TRUNCATE on the source could have come between two chunks.
