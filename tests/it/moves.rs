@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::support::{
-    Move, SMALL, Server, State, Variant, Vectors, images, leftovers, psql, smoke_pair, state, untouched,
+    Move, SMALL, Server, State, Variant, Vectors, images, leftovers, pairs, pgmove, psql, smoke_pair, state,
+    untouched,
 };
 
 /// A source that nothing but the test writes to: no other test, no autovacuum.
@@ -53,6 +54,55 @@ fn the_library_moves_between_containers() {
         psql(&source.uri("postgres"), statement).expect("a superuser may");
     }
     library_moves(&source, &target);
+}
+
+/// Dry run, fence, a kill, the resume, and a comparison by itself.
+#[test]
+fn a_whole_window_on_every_pair() {
+    for pair in pairs() {
+        let source = SMALL.fill(&pair.source, Vectors::of(&pair.source));
+        let target = pair.target.database();
+        let before = untouched(&target);
+        // Other tests write to the same server.
+        let run = Move::new(&source, &target).with("--accept-writes");
+        run.run(&["--dry-run"]).assert(0, &["public.asset"]);
+        assert!(untouched(&target) == before, "a dry run has written");
+        let mut running = run.start(&["--fence"]);
+        assert!(running.reaches("copy"), "{}", running.output());
+        running.kill();
+        run.run(&["--resume"]).assert(0, &[]);
+        assert_eq!(leftovers(&target), "");
+        psql(&source.uri(), "CREATE TABLE late ()").expect_err("the source is fenced");
+        let pgmove_on_source = |arguments: &[&str]| {
+            let mut command = pgmove();
+            command.args(arguments).args(["--source", &source.uri()]);
+            command
+        };
+        pgmove_on_source(&["unfence"]).arg("--run-dir").arg(run.run_dir()).assert().success();
+        comparable(state(&target)).assert_equal(&comparable(state(&source)));
+        pgmove_on_source(&["verify", "--target", &target.uri()]).assert().success();
+        target.psql("DELETE FROM asset_exif WHERE ctid = (SELECT min(ctid) FROM asset_exif)");
+        pgmove_on_source(&["verify", "--target", &target.uri()]).assert().code(4);
+    }
+}
+
+/// Where the source has VectorChord already, Immich's index and another of its access method stay what they are.
+#[test]
+fn indexes_of_vectorchord_are_kept() {
+    let (server, targets) = (quiet(16), Server::shared(18));
+    for options in [&[][..], &["--vector-index=keep"]] {
+        let (source, target) = (server.database(), targets.database());
+        source.admin_psql("CREATE EXTENSION vchord CASCADE");
+        source.psql(include_str!("../fixtures/verify/vectors.sql"));
+        // In so small a table the planner goes by the key instead.
+        source.psql("DROP INDEX some_only");
+        Move::new(&source, &target).run(options).assert(0, &["recall"]);
+        assert_eq!(leftovers(&target), "");
+        let methods = "SELECT string_agg(amname, ' ' ORDER BY c.relname) FROM pg_class AS c
+                       JOIN pg_am AS am ON am.oid = c.relam WHERE c.relkind = 'i' AND amname <> 'btree'";
+        assert_eq!(target.psql(methods), "vchordrq hnsw ivfflat vchordrq hnsw");
+        assert_eq!(target.psql(methods), source.psql(methods));
+    }
 }
 
 #[test]
