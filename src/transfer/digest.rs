@@ -108,24 +108,28 @@ pub enum RowError {
 /// One field of a row: `None` is NULL.
 type Field<'a> = Option<&'a [u8]>;
 
-/// Cuts the fields out of a row of COPY BINARY: after the int16 field count, each field is an int32 length
-/// and that many bytes.
-pub(crate) fn fields(row: &[u8], columns: usize) -> Result<impl Iterator<Item = Field<'_>>, RowError> {
-    let (count, mut rest) = row.split_first_chunk::<2>().ok_or(RowError::Framing)?;
+/// Cuts the first row off rows of COPY BINARY: after the int16 field count, each field is an int32 length and that
+/// many bytes.
+pub(crate) fn first_row(rows: &[u8], columns: usize) -> Result<(&[u8], &[u8]), RowError> {
+    let (count, mut rest) = rows.split_first_chunk::<2>().ok_or(RowError::Framing)?;
     let found = i16::from_be_bytes(*count);
     if usize::try_from(found) != Ok(columns) {
         return Err(RowError::Columns { found, expected: columns });
     }
-    // Walk once to check, so that the iterator cannot fail.
-    let body = rest;
     for _ in 0..columns {
-        let (_, after) = take_field(rest).ok_or(RowError::Framing)?;
-        rest = after;
+        (_, rest) = take_field(rest).ok_or(RowError::Framing)?;
     }
-    if !rest.is_empty() {
+    Ok(rows.split_at(rows.len() - rest.len()))
+}
+
+/// Cuts the fields out of a row of COPY BINARY.
+pub(crate) fn fields(row: &[u8], columns: usize) -> Result<impl Iterator<Item = Field<'_>>, RowError> {
+    // Walk once to check, so that the iterator cannot fail.
+    let (_, after) = first_row(row, columns)?;
+    if !after.is_empty() {
         return Err(RowError::Framing);
     }
-    let mut rest = body;
+    let mut rest = &row[2..];
     Ok((0..columns).map_while(move |_| {
         let (field, after) = take_field(rest)?;
         rest = after;

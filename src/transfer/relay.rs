@@ -1,9 +1,11 @@
 //! One COPY from the source into one COPY on the target, through this process.
 //!
-//! The server sends one CopyData message a row (protocol documentation, "COPY Operations"), so rows are told
-//! apart without decoding them: each is checked, hashed, converted if it holds a legacy embedding, and
-//! appended to a buffer that is handed to the target when it holds [`BUFFER`] bytes. Memory is bounded by
-//! that buffer and the largest row. Nothing is ever flushed per row: that costs ten times the CPU.
+//! A CopyData message holds whole rows: the server sends each row in one (protocol documentation, "COPY
+//! Operations"), and the connection puts those together that have come together (`src/pg/copy_stream.rs`). Rows are
+//! told apart by the lengths of their fields, without decoding them: each is checked, hashed, converted if it holds
+//! a legacy embedding, and appended to a buffer that is handed to the target when it holds [`BUFFER`] bytes. Memory
+//! is bounded by that buffer and the largest row. Nothing is ever done with a message or a flush for each row:
+//! that costs more than its hash.
 //!
 //! An archive may take the stream too, as the target gets it, or take the target's place ([`store`]); and it may
 //! be the source ([`crate::transfer::archive::rows`]), which gives its rows one by one as a server does.
@@ -16,7 +18,7 @@ use tokio_postgres::{CopyInSink, CopyOutStream};
 
 use crate::transfer::archive::{ArchiveError, MemberWriter};
 use crate::transfer::convert::{self, ConvertError};
-use crate::transfer::digest::{Digest, Digester, RowError};
+use crate::transfer::digest::{Digest, Digester, RowError, first_row};
 
 /// How many bytes are gathered before they are handed to the target.
 pub const BUFFER: usize = 64 * 1024;
@@ -105,7 +107,7 @@ pub enum RelayError {
     Archive(#[from] ArchiveError),
 }
 
-/// A server's COPY as a stream of rows.
+/// A server's COPY as a stream of messages that hold whole rows.
 pub fn from_server(rows: CopyOutStream) -> impl Stream<Item = Result<Bytes, RelayError>> {
     rows.map(|message| message.map_err(RelayError::Source))
 }
@@ -208,7 +210,7 @@ async fn next(
     source: &mut std::pin::Pin<&mut impl Stream<Item = Result<Bytes, RelayError>>>,
     stall: Duration,
 ) -> Result<Option<Bytes>, RelayError> {
-    // Most rows are there already: a timer for each would cost more than their hash.
+    // Most messages are there already: no timer for them.
     let message = if let Some(message) = source.next().now_or_never() {
         message
     } else {
@@ -272,58 +274,66 @@ impl State {
         State { out, pending: 0, stage, kind }
     }
 
+    /// Takes a message of whole rows.
     fn take(&mut self, message: &[u8]) -> Result<(), RelayError> {
         self.pending += message.len();
-        let mut put = |bytes: &[u8]| {
-            if let Some(out) = &mut self.out {
-                out.extend_from_slice(bytes);
-            }
-        };
-        match &mut self.kind {
+        let (digester, columns, embedded, is_archived) = match &mut self.kind {
             Kind::Text { rows } => {
-                *rows += 1;
-                put(message);
-                Ok(())
+                // A newline within a value is escaped.
+                *rows += message.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+                if let Some(out) = &mut self.out {
+                    out.extend_from_slice(message);
+                }
+                return Ok(());
             }
             Kind::Binary { digester, columns, embedded, is_archived } => {
-                let mut row = message;
-                if self.stage == Stage::Header {
-                    // The header rides in the first row's message.
-                    row = row.strip_prefix(HEADER).ok_or(RelayError::Stream("has no COPY BINARY header"))?;
-                    put(HEADER);
-                    self.stage = Stage::Rows;
-                    if row.is_empty() {
-                        return Ok(());
-                    }
-                }
-                if self.stage == Stage::Ended {
-                    return Err(RelayError::Stream("goes on after its end"));
-                }
-                if row == TRAILER {
-                    put(TRAILER);
-                    self.stage = Stage::Ended;
-                    return Ok(());
-                }
-                let position = digester.digest().rows + 1;
-                let damaged = |source| RelayError::Row { row: position, source };
-                let unconvertible = |source| RelayError::Convert { row: position, source };
-                if embedded.is_empty() {
-                    digester.row(row).map_err(damaged)?;
-                    put(row);
-                } else if *is_archived {
-                    let mut original = BytesMut::with_capacity(row.len() * 2);
-                    convert::extract(row, *columns, embedded, &mut original).map_err(unconvertible)?;
-                    digester.row(&original).map_err(damaged)?;
-                    put(row);
-                } else {
-                    digester.row(row).map_err(damaged)?;
-                    if let Some(out) = &mut self.out {
-                        convert::embed(row, *columns, embedded, out).map_err(unconvertible)?;
-                    }
-                }
-                Ok(())
+                (digester, *columns, &*embedded, *is_archived && !embedded.is_empty())
+            }
+        };
+        let mut rest = message;
+        if self.stage == Stage::Header {
+            // The header rides in the first row's message.
+            rest = rest.strip_prefix(HEADER).ok_or(RelayError::Stream("has no COPY BINARY header"))?;
+            self.stage = Stage::Rows;
+        }
+        let mut converted = None;
+        if let Some(out) = &mut self.out {
+            if embedded.is_empty() || is_archived {
+                out.extend_from_slice(message);
+            } else {
+                out.extend_from_slice(&message[..message.len() - rest.len()]);
+                converted = Some(out);
             }
         }
+        while !rest.is_empty() {
+            if self.stage == Stage::Ended {
+                return Err(RelayError::Stream("goes on after its end"));
+            }
+            if let Some(after) = rest.strip_prefix(TRAILER) {
+                if let Some(out) = &mut converted {
+                    out.extend_from_slice(TRAILER);
+                }
+                self.stage = Stage::Ended;
+                rest = after;
+                continue;
+            }
+            let position = digester.digest().rows + 1;
+            let damaged = |source| RelayError::Row { row: position, source };
+            let unconvertible = |source| RelayError::Convert { row: position, source };
+            let (row, after) = first_row(rest, columns).map_err(damaged)?;
+            if is_archived {
+                let mut original = BytesMut::with_capacity(row.len() * 2);
+                convert::extract(row, columns, embedded, &mut original).map_err(unconvertible)?;
+                digester.row(&original).map_err(damaged)?;
+            } else {
+                digester.row(row).map_err(damaged)?;
+            }
+            if let Some(out) = &mut converted {
+                convert::embed(row, columns, embedded, out).map_err(unconvertible)?;
+            }
+            rest = after;
+        }
+        Ok(())
     }
 
     /// A stream that ends without its trailer is a stream that was cut.
@@ -347,46 +357,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn binary() -> State {
-        let rows = Rows::Binary { columns: 1, masked: vec![], embedded: vec![], is_archived: false };
-        State::new(&rows, Some(buffer()))
-    }
-
-    fn message(parts: &[&[u8]]) -> Bytes {
-        Bytes::from(parts.concat())
-    }
-
-    const ROW: &[u8] = &[0, 1, 0, 0, 0, 1, b'a'];
-
-    #[test]
-    fn the_header_may_ride_in_the_first_row_or_come_alone() {
-        for messages in [
-            vec![message(&[HEADER, ROW]), message(&[TRAILER])],
-            vec![message(&[HEADER]), message(&[ROW]), message(&[TRAILER])],
-        ] {
-            let mut state = binary();
-            for message in messages {
-                state.take(&message).expect("proper");
-            }
-            state.end().expect("ended");
-            let out = state.out.as_deref().expect("it has one");
-            assert_eq!((state.count(), out), (1, &[HEADER, ROW, TRAILER].concat()[..]));
-        }
-    }
-
-    #[test]
-    fn a_cut_or_foreign_stream_is_refused() {
-        assert!(matches!(binary().take(&message(&[ROW])), Err(RelayError::Stream(_))));
-        let mut state = binary();
-        state.take(&message(&[HEADER, ROW])).expect("proper");
-        assert!(state.end().is_err());
-        state.take(&message(&[TRAILER])).expect("proper");
-        assert!(matches!(state.take(&message(&[ROW])), Err(RelayError::Stream(_))));
-        let mut state = binary();
-        let error = state.take(&message(&[HEADER, &ROW[..6]])).expect_err("short row");
-        assert!(matches!(error, RelayError::Row { row: 1, .. }));
-    }
-}
+mod tests;
