@@ -25,6 +25,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connect_error::{ConnectError, Refusal};
 use super::conninfo::{ChannelBinding, ConnInfo, Host, SslMode};
+use super::copy_stream::{AboveTls, CopyStream};
 use super::tls;
 use crate::error::Side;
 
@@ -140,15 +141,16 @@ async fn login(socket: Socket, config: Config) -> Result<Connected, tokio_postgr
     let (sender, notices) = mpsc::channel(NOTICES);
     let (client, driver) = match socket {
         Socket::Unix(stream) => {
-            let (client, connection) = config.connect_raw(stream, NoTls).await?;
+            let (client, connection) = config.connect_raw(CopyStream::new(stream), NoTls).await?;
             (client, drive(connection, sender))
         }
         Socket::Tcp(stream, None) => {
-            let (client, connection) = config.connect_raw(stream, NoTls).await?;
+            let (client, connection) = config.connect_raw(CopyStream::new(stream), NoTls).await?;
             (client, drive(connection, sender))
         }
         Socket::Tcp(stream, Some(tls)) => {
-            let (client, connection) = config.connect_raw(stream, tls).await?;
+            let stream = CopyStream::negotiating(stream);
+            let (client, connection) = config.connect_raw(stream, AboveTls(tls)).await?;
             (client, drive(connection, sender))
         }
     };

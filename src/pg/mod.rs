@@ -4,6 +4,7 @@ pub mod acl;
 pub mod connect;
 pub mod connect_error;
 pub mod conninfo;
+mod copy_stream;
 pub mod lock_wait;
 pub mod name;
 pub mod server_error;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use pgmove::error::{Class, Fault, Side};
 use pgmove::pg::connect::{Connected, Notice, cancel, connect};
 use pgmove::pg::{ConnInfo, ConnectError, Defaults, Refusal};
@@ -143,13 +145,35 @@ impl Session {
     async fn execute(&self, statements: &str) {
         self.client.batch_execute(statements).await.expect("the statements are valid");
     }
+
+    /// The messages that rows came in, and how the COPY ended.
+    async fn copy(&self, query: &str) -> (Vec<Bytes>, Result<(), tokio_postgres::Error>) {
+        let rows = self.client.copy_out(&format!("COPY ({query}) TO STDOUT")).await.expect("the COPY begins");
+        let mut rows = std::pin::pin!(rows);
+        let mut messages = Vec::new();
+        loop {
+            match rows.try_next().await {
+                Ok(Some(message)) => messages.push(message),
+                ended => return (messages, ended.map(drop)),
+            }
+        }
+    }
 }
 
-/// The protection of a session: `none`, or TLS's version.
+/// The protection of a session: `none`, or TLS's version. Its rows come whole, in their order and together.
 async fn protection(conninfo: &ConnInfo) -> Result<String, ConnectError> {
     let session = session(conninfo).await?;
     let query = "SELECT coalesce(version, 'none') FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-    Ok(session.value(query).await)
+    let version = session.value(query).await;
+    let (messages, ended) = session.copy("SELECT generate_series(1, 100000)").await;
+    ended.expect("the COPY comes to its end");
+    assert_eq!(messages.concat(), lines(1..=100_000));
+    assert!(messages.len() < 10_000, "rows come together, not in {} messages", messages.len());
+    Ok(version)
+}
+
+fn lines(numbers: impl Iterator<Item = i32>) -> Vec<u8> {
+    numbers.flat_map(|number| format!("{number}\n").into_bytes()).collect()
 }
 
 async fn refusal<T>(attempt: impl Future<Output = Result<T, ConnectError>>) -> ConnectError {
@@ -263,6 +287,22 @@ async fn notices_and_cancel() {
     }
     let expected = [("INFO", "first"), ("NOTICE", "second")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(told, expected);
+
+    // Between the rows of a COPY, too.
+    session.execute("CREATE FUNCTION pg_temp.told(n int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE INFO ''%'', n; RETURN n; END'").await;
+    let (messages, ended) = session.copy("SELECT pg_temp.told(n) FROM generate_series(1, 100) AS n").await;
+    ended.expect("the COPY comes to its end");
+    assert_eq!(messages.concat(), lines(1..=100));
+    for number in 1..=100 {
+        let notice = session.notices.recv().await.expect("the driver runs");
+        assert_eq!(notice.message(), number.to_string());
+    }
+    // An error ends it, after all rows that were sent before.
+    let (messages, ended) =
+        session.copy("SELECT n + 0 / (50000 - n) FROM generate_series(1, 100000) AS n").await;
+    let error = ended.expect_err("it divides by zero");
+    assert_eq!(pgmove::pg::describe(&error), "division by zero (SQLSTATE 22012)");
+    assert_eq!(messages.concat(), lines(1..50_000));
 
     // More than are kept, and nobody reads them.
     session.execute("DO $$ BEGIN FOR i IN 1..1000 LOOP RAISE INFO 'x'; END LOOP; END $$").await;
