@@ -42,6 +42,12 @@ fn uri(text: &str) -> Result<Vec<Parameter>, ConnInfoError> {
         push("password", password)?;
         rest = &text[end + 1..];
     }
+    // What follows an unescaped letter of a password is part of it, and would be shown as host, port or database.
+    if rest.split('?').next().is_some_and(|place| place.contains('@')) {
+        return Err(syntax(
+            "an \"@\" stands in its host, port or database; in a password, @ is written %40 and / is %2F",
+        ));
+    }
 
     if let Some(bracketed) = rest.strip_prefix('[') {
         let (address, after) =
@@ -61,6 +67,10 @@ fn uri(text: &str) -> Result<Vec<Parameter>, ConnInfoError> {
     }
     if let Some(port) = rest.strip_prefix(':') {
         let end = port.find(['/', '?', ',']).unwrap_or(port.len());
+        // Its value is not shown, since an unescaped "/" makes it the beginning of a password.
+        if !port[..end].is_empty() && !decode(&port[..end], "port")?.parse().is_ok_and(|port: u16| port > 0) {
+            return Err(syntax("the port is no number from 1 to 65535; in a password, / is written %2F"));
+        }
         push("port", &port[..end])?;
         rest = &port[end..];
     }
@@ -236,6 +246,17 @@ mod tests {
             "postgres://u:geheim@[::1]x",
             "postgres://u:geheim@h?user",
             "postgres://u:geheim@h?a=b=c",
+            "postgres://u:x@geheim@h/db",
+            "postgres://u:x@y/geheim@h/db",
+            "postgres://u:x@y:geheim@h/db",
+            "postgres://u:geheim/x@h/db",
+            "postgres://u:geheim/x",
+            "postgres://u:x/geheim@h/db",
+            "postgres://u:1/geheim@h/db",
+            "postgres://u:1/geheim@h?user=v",
+            "postgres://u:geheim?x@h/db@",
+            "postgres://u@h:geheim/db",
+            "postgres://u@[::1]:geheim/db",
         ];
         for text in cases {
             let error = pairs(text).expect_err(text);
