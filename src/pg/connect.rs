@@ -90,7 +90,12 @@ pub async fn cancel(conninfo: &ConnInfo, token: CancelToken, side: Side) -> Resu
 }
 
 fn connect_error(conninfo: &ConnInfo, side: Side, refusal: Refusal) -> ConnectError {
-    ConnectError { side, server: conninfo.to_string(), refusal: Box::new(refusal) }
+    ConnectError {
+        side,
+        is_admin: conninfo.is_admin(),
+        server: conninfo.to_string(),
+        refusal: Box::new(refusal),
+    }
 }
 
 async fn within<F: Future>(limit: Option<Duration>, work: F) -> Result<F::Output, Refusal> {

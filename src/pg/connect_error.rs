@@ -13,10 +13,12 @@ use crate::error::{Class, Fault, Side};
 
 /// A connection that did not come about.
 #[derive(Debug, thiserror::Error)]
-#[error("could not connect to the {side}, {server}")]
+#[error("could not connect to the {side}{}, {server}", if *.is_admin { " as administrator" } else { "" })]
 pub struct ConnectError {
     /// Which of the two databases.
     pub side: Side,
+    /// Whether it is the administrator's connection.
+    pub is_admin: bool,
     /// `user@host:port/database`.
     pub server: String,
     /// Why.
@@ -248,9 +250,12 @@ impl Fault for ConnectError {
             Refusal::Tls(_) => {
                 "check that the server offers TLS 1.2 or 1.3, and whether it asks for a client certificate (sslcert, sslkey)"
             }
-            Refusal::PasswordRequired => match self.side {
-                Side::Source => "set PGMOVE_SOURCE_PASSWORD, or add a line to the passfile",
-                Side::Target => "set PGMOVE_TARGET_PASSWORD, or add a line to the passfile",
+            Refusal::PasswordRequired => match (self.side, self.is_admin) {
+                (_, true) => {
+                    "set PGMOVE_TARGET_ADMIN_PASSWORD for the role of --target-admin, or add a line to the passfile"
+                }
+                (Side::Source, _) => "set PGMOVE_SOURCE_PASSWORD, or add a line to the passfile",
+                (Side::Target, _) => "set PGMOVE_TARGET_PASSWORD, or add a line to the passfile",
             },
             Refusal::WrongPassword { .. } => {
                 "check role and password; the server does not tell which of them is wrong"
@@ -272,5 +277,24 @@ impl Fault for ConnectError {
             Refusal::Refused { .. } | Refusal::Broken(_) => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_password_is_named_by_the_variable_of_its_login() {
+        for (side, is_admin, variable, login) in [
+            (Side::Source, false, "PGMOVE_SOURCE_PASSWORD", "the source, "),
+            (Side::Target, false, "PGMOVE_TARGET_PASSWORD", "the target, "),
+            (Side::Target, true, "PGMOVE_TARGET_ADMIN_PASSWORD", "the target as administrator, "),
+        ] {
+            let refusal = Box::new(Refusal::PasswordRequired);
+            let error = ConnectError { side, is_admin, server: "app@new:5432/app".into(), refusal };
+            assert!(error.hint().is_some_and(|hint| hint.contains(variable)), "{error}");
+            assert!(error.to_string().contains(login), "{error}");
+        }
     }
 }

@@ -130,6 +130,7 @@ pub struct ConnInfo {
     user: String,
     database: String,
     password: Option<SecretString>,
+    is_admin: bool,
     passfile: Option<PathBuf>,
     ssl_mode: SslMode,
     root_certificates: Option<RootCertificates>,
@@ -180,6 +181,11 @@ impl ConnInfo {
     /// [`ConnInfo::password_from_passfile`].
     pub fn password(&self) -> Option<&SecretString> {
         self.password.as_ref()
+    }
+
+    /// Whether this is the administrator's login, whose password is asked for apart.
+    pub fn is_admin(&self) -> bool {
+        self.is_admin
     }
 
     /// How the connection is protected.
@@ -242,6 +248,13 @@ impl ConnInfo {
     #[must_use]
     pub fn with_password(mut self, password: SecretString) -> ConnInfo {
         self.password = Some(password);
+        self
+    }
+
+    /// The same login, as the administrator's.
+    #[must_use]
+    pub fn as_admin(mut self) -> ConnInfo {
+        self.is_admin = true;
         self
     }
 

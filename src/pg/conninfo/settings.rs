@@ -163,6 +163,7 @@ pub(super) fn assemble(parameters: Vec<Parameter>, defaults: &Defaults) -> Resul
         user,
         database,
         password: values.text("password").map(SecretString::from),
+        is_admin: false,
         passfile: values.path("passfile").or_else(|| Some(defaults.home.as_ref()?.join(".pgpass"))),
         ssl_mode,
         root_certificates,
