@@ -1,7 +1,5 @@
-# pgmove with the client tools that it runs, as an ordinary user. Two ways to it:
-#   docker build .                                     compiles pgmove; needs the images named below
-#   docker build --target prebuilt --file Dockerfile DIRECTORY
-#                                                      takes DIRECTORY/pgmove, built on Debian 12 or 13
+# pgmove with the client tools that it runs, as an ordinary user. `docker build .` compiles it, and needs the images
+# named below; Dockerfile.prebuilt takes a program that was built elsewhere.
 # pg_dump must be at least as new as both servers. Debian 13 has major version 17; for another one, name a BASE whose
 # apt-get brings postgresql-client-$CLIENT.
 
@@ -22,9 +20,6 @@ USER 10001:10001
 WORKDIR /var/lib/pgmove
 ENTRYPOINT ["pgmove"]
 CMD ["--help"]
-
-FROM runtime AS prebuilt
-COPY pgmove /usr/local/bin/pgmove
 
 FROM $RUST AS compiled
 WORKDIR /source

@@ -52,8 +52,11 @@ pub(crate) fn build_pgmove(profile: &str) -> Result<()> {
     let context = process::target().join("image");
     fs::create_dir_all(&context)?;
     fs::copy(&binary, context.join("pgmove")).with_context(|| binary.display().to_string())?;
-    let mut command = docker_build("Dockerfile", "pgmove", "trixie")?;
-    process::run(command.arg("--target=prebuilt").arg(&context))?;
+    let mut runtime = docker_build("Dockerfile", "pgmove-runtime", "trixie")?;
+    process::run(runtime.arg("--target=runtime").arg(&context))?;
+    let mut command = Command::new("docker");
+    command.args(["build", "--quiet", "--file=Dockerfile.prebuilt", "--tag=pgmove"]);
+    process::run(command.arg(&context).current_dir(process::workspace()))?;
     println!("pgmove");
     Ok(())
 }
