@@ -6,7 +6,7 @@
 //! ```text
 //!  cli -> settings -> pg (connect) -> catalog (inspect) -> preflight (findings) -> plan
 //!                                                                                   |
-//!       schema (pre-data) -> transfer (COPY) -> index -> schema (post-data) -> verify -> report
+//!       schema (pre-data) -> transfer (COPY, indexes) -> schema (post-data) -> verify -> report
 //!                               |
 //!       source COPY -> digest -> archive (zstd) -> target COPY + ledger row, one transaction
 //! ```

@@ -141,17 +141,17 @@ pub async fn run(
     if let (false, Some(archive)) = (settings.resume, &settings.archive) {
         ensure_vacant(archive).map_err(|error| Error::new(Exit::Usage, error))?;
     }
+    let usage = |error| Error::new(Exit::Usage, error);
+    let resumed =
+        settings.resume.then(|| RunDirectory::open(&settings.run_dir)).transpose().map_err(usage)?;
     let restored = match &settings.restored {
         Some(path) => Some(archive::open(path, settings.resume).await?),
         None => None,
     };
-    let mut directory = match (settings.dry_run, settings.resume) {
-        (true, _) => None,
-        (false, false) => Some(RunDirectory::create(&settings.run_dir)),
-        (false, true) => Some(RunDirectory::open(&settings.run_dir)),
-    }
-    .transpose()
-    .map_err(|error| Error::new(Exit::Usage, error))?;
+    let mut directory = match resumed {
+        None if !settings.dry_run => Some(RunDirectory::create(&settings.run_dir).map_err(usage)?),
+        resumed => resumed,
+    };
     let run = directory.as_ref().and_then(|found| resume::run_of(found.records())).unwrap_or_else(new_run_id);
     let records = directory.as_ref().map_or(&[][..], |found| found.records());
     let choices = resume::choices(records, &settings.choices);

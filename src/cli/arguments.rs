@@ -4,25 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// What every exit code means; part of `--help`.
-const EXIT_CODES: &str = "\
-Exit codes:
-  0    done and proven
-  1    internal error
-  2    usage or settings
-  3    refused by the check; nothing was written
-  4    verification found a difference
-  5    stopped; go on with --resume
-  7    failed, must start over; the message says what is left where
-  8    equal as far as compared, but something was not compared
-  130  interrupted at a safe point; go on with --resume";
+use super::help;
 
 /// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
 ///
 /// The move streams rows in binary through this machine, hashes them on the way, rebuilds indexes (vector
 /// indexes too), and then compares both sides by row counts, checksums and schema. Exit code 0 means proven.
 #[derive(Debug, Parser)]
-#[command(name = "pgmove", version, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "pgmove", version, after_help = help::EXIT_CODES, max_term_width = 110)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -57,73 +46,27 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Move a database: check, copy, rebuild indexes, verify, verdict
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = help::RUN)]
     Run(Box<Run>),
     /// Dump a database into an archive: rows, DDL, digests
-    #[command(after_help = DUMP_EXAMPLES)]
+    #[command(after_help = help::DUMP)]
     Dump(Dump),
     /// Load an archive into an empty database, and prove that it holds what was dumped
-    #[command(after_help = RESTORE_EXAMPLES)]
+    #[command(after_help = help::RESTORE)]
     Restore(Box<Restore>),
     /// Look into archives
     #[command(subcommand)]
     Archive(Archive),
     /// Compare two databases, at any time
-    #[command(after_help = VERIFY_EXAMPLES)]
+    #[command(after_help = help::VERIFY)]
     Verify(Box<Verify>),
     /// Make a source refuse writes, and end the sessions that could write
+    #[command(after_help = help::FENCE)]
     Fence(Fence),
     /// Lift the fence of a source
-    Unfence(Fence),
+    #[command(after_help = help::UNFENCE)]
+    Unfence(Unfence),
 }
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  See what would be done; nothing is written on either side:
-    pgmove run --source postgres://immich@old/immich --target postgres://app@new/app --dry-run
-  Move, with the source refusing writes meanwhile:
-    PGMOVE_SOURCE_PASSWORD=… PGMOVE_TARGET_PASSWORD=… \\
-    pgmove run --source postgres://immich@old/immich --target postgres://app@new/app --fence
-  Keep an archive of what was moved, which `pgmove restore` loads anywhere:
-    pgmove run --source … --target … --archive /backup/immich-2026-11-23
-  Go on after an interruption:
-    pgmove run --source … --target … --resume";
-
-const DUMP_EXAMPLES: &str = "\
-Examples:
-  Dump a database; the directory must not exist, or be empty:
-    pgmove dump --source postgres://immich@old/immich --archive /backup/immich-2026-11-23
-  Look at a table's rows without pgmove (docs/archive.md describes every file):
-    zstd -dc /backup/immich-2026-11-23/data/0/0.zst | hexdump -C | less
-
-A dump that was interrupted cannot be resumed: remove its directory and dump again.";
-
-const RESTORE_EXAMPLES: &str = "\
-Examples:
-  Load an archive into an empty database:
-    pgmove restore --archive /backup/immich-2026-11-23 --target postgres://app@new/app
-  Go on after an interruption:
-    pgmove restore --archive … --target … --resume
-
-A damaged file is refused by name before any of its rows is committed.";
-
-const CHECK_EXAMPLES: &str = "\
-Examples:
-  Read an archive through and name every defect (exit code 4 if there is one):
-    pgmove archive check /backup/immich-2026-11-23
-  Only compare the hash that was noted when the archive was made:
-    sha256sum /backup/immich-2026-11-23/manifest.json";
-
-const VERIFY_EXAMPLES: &str = "\
-Examples:
-  Compare rows, sequences, large objects and schema:
-    pgmove verify --source postgres://immich@old/immich --target postgres://app@new/app
-  Only count rows (proves less, so it ends with exit code 8):
-    pgmove verify --source … --target … --counts
-
-Both databases are only read, with one exception: a definition that two major versions write differently is
-carried out on the target and rolled back. That locks the object, or its table, exclusively for a moment, and
-waits for the lock up to 3 seconds; what cannot be tried is reported as not compared.";
 
 /// The two databases.
 #[derive(Debug, Args)]
@@ -157,6 +100,10 @@ pub(crate) struct Load {
     /// Go on with the interrupted run in the run directory, with the rewrites that it began with
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Drop everything that the target database holds before it is loaded; DATABASE must be its name. Extensions and
+    /// settings stay
+    #[arg(long, value_name = "DATABASE")]
+    pub(crate) replace: Option<String>,
     /// Where plan and journal of the run are kept [default: pgmove-runs/<database>]
     #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
     pub(crate) run_dir: Option<PathBuf>,
@@ -183,10 +130,6 @@ pub(crate) struct Run {
     pub(crate) digests: bool,
     #[command(flatten)]
     pub(crate) load: Load,
-    /// Drop everything that the target database holds before the move; DATABASE must be its name. Extensions and
-    /// settings stay
-    #[arg(long, value_name = "DATABASE")]
-    pub(crate) replace: Option<String>,
     /// Make the source refuse writes before its snapshot is taken, and leave it so (see `pgmove unfence`)
     #[arg(long)]
     pub(crate) fence: bool,
@@ -272,7 +215,7 @@ pub(crate) struct Restore {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Archive {
     /// Read an archive through: sizes, hashes, and the digests of its rows
-    #[command(after_help = CHECK_EXAMPLES)]
+    #[command(after_help = help::CHECK)]
     Check {
         /// The archive
         #[arg(value_name = "DIRECTORY")]
@@ -295,14 +238,30 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) show_rows: usize,
     #[command(flatten)]
-    pub(crate) endpoints: Endpoints,
+    pub(crate) sides: Sides,
     #[command(flatten)]
     pub(crate) choices: Choices,
 }
 
+/// The two databases of a comparison.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Databases")]
+pub(crate) struct Sides {
+    /// The database that was moved from: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
+    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    pub(crate) source: String,
+    /// The database that was moved into; its owner may read everything
+    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET", hide_env_values = true)]
+    pub(crate) target: String,
+    /// Where pg_dump is, if not on PATH (at least as new as both servers)
+    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_CLIENT_DIRECTORY")]
+    pub(crate) client_directory: Option<PathBuf>,
+}
+
+/// A database to fence.
 #[derive(Debug, Args)]
 pub(crate) struct Fence {
-    /// The database to fence
+    /// The database to fence: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
     #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
     pub(crate) source: String,
     /// Where the former setting is kept [default: pgmove-runs/<database>]
@@ -310,11 +269,44 @@ pub(crate) struct Fence {
     pub(crate) directory: Option<PathBuf>,
 }
 
+/// A database that is fenced.
+#[derive(Debug, Args)]
+pub(crate) struct Unfence {
+    /// The fenced database: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
+    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    pub(crate) source: String,
+    /// Where the fence has kept the former setting [default: pgmove-runs/<database>]
+    #[arg(long = "run-dir", value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn every_page_of_help() {
+        let mut command = Arguments::command().term_width(100);
+        command.build();
+        let mut pages = String::new();
+        page(&mut command, &mut pages);
+        insta::assert_snapshot!(pages);
+    }
+
+    /// The page of a command, and those of its own commands.
+    fn page(command: &mut clap::Command, pages: &mut String) {
+        // Whatever the environment has set.
+        *command = std::mem::take(command).mut_args(|argument| argument.hide_env_values(true));
+        let name = command.get_bin_name().unwrap_or("pgmove").to_owned();
+        let _ = write!(pages, "==== {name}\n{}\n", command.render_long_help());
+        for command in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+            page(command, pages);
+        }
+    }
 
     #[test]
     fn what_a_run_and_a_restore_share_stands_under_the_same_headings() {
@@ -325,7 +317,7 @@ mod tests {
             found.unwrap_or_else(|| panic!("{name} has no --{option}")).get_help_heading()
         };
         for (expected, options) in [
-            (None, &["dry-run", "resume", "run-dir", "jobs", "index-memory", "keep-ledger"][..]),
+            (None, &["dry-run", "resume", "replace", "run-dir", "jobs", "index-memory", "keep-ledger"][..]),
             (Some("Databases"), &["target", "target-admin", "client-directory"]),
             (Some("Rewrites"), &["owner", "vector-index"]),
         ] {

@@ -6,22 +6,22 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Archive, Choices, Command, Dump, Fence, Load, Restore, Run, Verify};
+use super::arguments::{Archive, Choices, Command, Dump, Fence, Load, Restore, Run, Unfence, Verify};
 use super::connections;
-use crate::cutover::fence::{self, Lifted};
+use crate::cutover::fence::{self, FenceError, Lifted};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{JournalError, RunDirectory};
-use crate::pg::{ConnInfo, Endpoint, naming_lock_holders, quote_identifier};
+use crate::pg::{Access, ConnInfo, Endpoint, Session, naming_lock_holders, quote_identifier};
 use crate::plan::Plan;
 use crate::preflight::Finding;
-use crate::report::{self, Scope};
+use crate::report::{self, Again, Scope};
 use crate::run;
 use crate::settings::{Connections, DumpSettings, RunSettings};
 use crate::transfer::archive;
 use crate::verify::read::Method;
 use crate::verify::subjects::Reading;
-use crate::verify::{self, Comparison, VerifyError};
+use crate::verify::{self, Comparison};
 
 /// How a command ended without an error.
 #[derive(Debug, Default)]
@@ -35,24 +35,52 @@ pub(super) struct Ended {
     pub(super) lines: Vec<String>,
 }
 
+/// A command that an error has ended, and how it is taken up again.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: Error,
+    pub(super) again: Again,
+}
+
+/// What fails before a command begins its work leaves nothing to go on with.
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed { error, again: Again::Anew("run it again") }
+    }
+}
+
 pub(super) async fn dispatch(
     command: &Command,
     events: &Events,
     stop: &CancellationToken,
-) -> Result<Ended, Error> {
+) -> Result<Ended, Failed> {
     match command {
-        Command::Run(options) => run(&run_settings(options)?, events, stop).await,
-        Command::Dump(options) => dump(options, events, stop).await,
-        Command::Restore(options) => run(&restore_settings(options)?, events, stop).await,
-        Command::Archive(Archive::Check { archive }) => check_archive(archive, events).await,
-        Command::Verify(options) => verify_both(options, events, stop).await,
-        Command::Fence(options) => fence_source(options).await,
-        Command::Unfence(options) => unfence_source(options).await,
+        Command::Run(options) => {
+            let settings = run_settings(options, stop).await?;
+            run(&settings, events, stop).await
+        }
+        Command::Restore(options) => {
+            let settings = restore_settings(options, stop).await?;
+            run(&settings, events, stop).await
+        }
+        Command::Dump(options) => anew("dump again", dump(options, events, stop).await),
+        Command::Archive(Archive::Check { archive }) => {
+            anew("check again", check_archive(archive, events, stop).await)
+        }
+        Command::Verify(options) => anew("compare again", verify_both(options, events, stop).await),
+        Command::Fence(options) => anew("fence again", fence_source(options, stop).await),
+        Command::Unfence(options) => anew("unfence again", unfence_source(options, stop).await),
     }
 }
 
-async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
-    Ok(match Box::pin(run::run(settings, events, stop)).await? {
+fn anew(words: &'static str, ended: Result<Ended, Error>) -> Result<Ended, Failed> {
+    ended.map_err(|error| Failed { error, again: Again::Anew(words) })
+}
+
+async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) -> Result<Ended, Failed> {
+    let again = if settings.dry_run { Again::Anew("run it again") } else { Again::Resume };
+    let outcome = Box::pin(run::run(settings, events, stop)).await;
+    Ok(match outcome.map_err(|error| Failed { error, again })? {
         run::Outcome::Refused(findings) => Ended { exit: Exit::Refused, findings, ..Ended::default() },
         run::Outcome::Stopped(findings) => Ended { exit: Exit::Resumable, findings, ..Ended::default() },
         run::Outcome::Planned { plan, findings, digests } => Ended {
@@ -80,7 +108,7 @@ async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) 
 }
 
 async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
-    let connections = connections::of(&options.endpoints)?;
+    let connections = connections::of_sides(&options.sides, stop).await?;
     let (source, target) = (
         connections.endpoint(Side::Source, "pgmove verify"),
         connections.endpoint(Side::Target, "pgmove verify"),
@@ -105,12 +133,7 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
         choices,
         clients: is_made.then(|| (connections.client.clone(), scratch.clone())),
     };
-    let comparing = async {
-        verify::verify(&source, &target, &asked).await.map_err(|error| match error {
-            VerifyError::Interrupted => Error::new(Exit::Interrupted, error),
-            error => Error::new(Exit::Refused, error),
-        })
-    };
+    let comparing = verify::verify(&source, &target, &asked);
     let comparison = Box::pin(naming_lock_holders(&[&source, &target], comparing)).await;
     if is_made {
         // Two dumps of schemas; what stays of them in the system's temporary directory harms nobody.
@@ -123,17 +146,16 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
 
 const MIB: u64 = 1024 * 1024;
 
-fn run_settings(options: &Run) -> Result<RunSettings, Error> {
-    let connections = connections::of(&options.endpoints)?;
+async fn run_settings(options: &Run, stop: &CancellationToken) -> Result<RunSettings, Error> {
+    let connections = connections::of(&options.endpoints, stop).await?;
     let source = connections.source.as_ref().expect("a run has a source");
     Ok(RunSettings {
         digests: options.digests,
-        replace: replaces(options.replace.as_deref(), &connections.target)?,
         fence: options.fence,
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
         accept_writes: options.accept_writes,
         archive: options.archive.clone(),
-        ..load_settings(&options.load, &options.choices, options.dry_run, source.database(), &connections)
+        ..load_settings(&options.load, &options.choices, options.dry_run, source.database(), &connections)?
     })
 }
 
@@ -144,15 +166,15 @@ fn load_settings(
     dry_run: bool,
     database: &str,
     connections: &Connections,
-) -> RunSettings {
-    RunSettings {
+) -> Result<RunSettings, Error> {
+    Ok(RunSettings {
         connections: connections.clone(),
         run_dir: run_dir(load.run_dir.as_deref(), database),
         choices: connections::choices(choices),
         dry_run,
         digests: false,
         resume: load.resume,
-        replace: false,
+        replace: replaces(load.replace.as_deref(), &connections.target)?,
         fence: false,
         jobs: load.jobs,
         chunk_bytes: None,
@@ -161,7 +183,7 @@ fn load_settings(
         keep_ledger: load.keep_ledger,
         archive: None,
         restored: None,
-    }
+    })
 }
 
 /// `--replace` names another database than `--target` does.
@@ -193,18 +215,18 @@ fn replaces(named: Option<&str>, target: &ConnInfo) -> Result<bool, Error> {
     }
 }
 
-fn restore_settings(options: &Restore) -> Result<RunSettings, Error> {
-    let connections = connections::of_target(&options.target)?;
+async fn restore_settings(options: &Restore, stop: &CancellationToken) -> Result<RunSettings, Error> {
+    let connections = connections::of_target(&options.target, stop).await?;
     let database = connections.target.database();
     Ok(RunSettings {
         restored: Some(options.archive.clone()),
-        ..load_settings(&options.load, &options.choices, options.dry_run, database, &connections)
+        ..load_settings(&options.load, &options.choices, options.dry_run, database, &connections)?
     })
 }
 
 async fn dump(options: &Dump, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
     let settings = DumpSettings {
-        source: connections::conninfo(&options.source, "source", "PGMOVE_SOURCE_PASSWORD")?,
+        source: connections::of_source(&options.source, stop).await?,
         archive: options.archive.clone(),
         client: connections::client_search(options.client_directory.clone()),
         stall: connections::STALL,
@@ -212,7 +234,13 @@ async fn dump(options: &Dump, events: &Events, stop: &CancellationToken) -> Resu
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
         accept_writes: options.accept_writes,
     };
-    let dumped = Box::pin(run::dump(&settings, events, stop)).await?;
+    let dumped = Box::pin(run::dump(&settings, events, stop)).await;
+    // A child that was told to stop has failed.
+    let interrupted = |error: Error| match error.exit {
+        Exit::Refused if stop.is_cancelled() => Error { exit: Exit::Interrupted, ..error },
+        _ => error,
+    };
+    let dumped = dumped.map_err(interrupted)?;
     let line = format!(
         "{}: {} in {}; manifest.json has the SHA-256 {}",
         settings.archive.display(),
@@ -229,7 +257,7 @@ async fn dump(options: &Dump, events: &Events, stop: &CancellationToken) -> Resu
     })
 }
 
-async fn check_archive(path: &Path, events: &Events) -> Result<Ended, Error> {
+async fn check_archive(path: &Path, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
     let stage = Stage::Verify;
     let begun = Instant::now();
     let (mut done, mut is_begun) = (0, false);
@@ -241,7 +269,8 @@ async fn check_archive(path: &Path, events: &Events) -> Result<Ended, Error> {
         events.emit(Event::Progress { stage, lane: 0, rows: 0, bytes: bytes - done });
         done = bytes;
     };
-    let check = archive::check(path, progress).await.map_err(|error| {
+    let check = unless_stopped(stop, archive::check(path, progress)).await?;
+    let check = check.map_err(|error| {
         // What cannot be opened for another reason than its content is a wrong path.
         let exit = if error.class() == Class::Integrity { Exit::Different } else { Exit::Usage };
         Error::new(exit, error)
@@ -269,22 +298,50 @@ fn run_dir(named: Option<&Path>, database: &str) -> PathBuf {
     named.map_or_else(|| Path::new("pgmove-runs").join(database), Path::to_owned)
 }
 
-fn source_endpoint(options: &Fence) -> Result<(Endpoint, PathBuf), Error> {
-    let conninfo = connections::conninfo(&options.source, "source", "PGMOVE_SOURCE_PASSWORD")?;
-    let directory = run_dir(options.directory.as_deref(), conninfo.database());
+/// What the work comes to, unless it is interrupted before.
+async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Error::new(Exit::Interrupted, run::Interrupted)),
+        done = work => Ok(done),
+    }
+}
+
+async fn source_endpoint(
+    source: &str,
+    directory: Option<&Path>,
+    stop: &CancellationToken,
+) -> Result<(Endpoint, PathBuf), Error> {
+    let conninfo = connections::of_source(source, stop).await?;
+    let directory = run_dir(directory, conninfo.database());
     let application_name = "pgmove fence".to_owned();
     Ok((Endpoint { side: Side::Source, conninfo, application_name, copy_encoding: None }, directory))
 }
 
-async fn fence_source(options: &Fence) -> Result<Ended, Error> {
-    let (endpoint, path) = source_endpoint(options)?;
+/// Opens the session that changes the source's setting. After that it is a matter of moments, and not interrupted.
+async fn fencing_session(endpoint: &Endpoint, stop: &CancellationToken) -> Result<Session, Error> {
+    let session = unless_stopped(stop, Session::open(endpoint, Access::Write, "pg_catalog")).await?;
+    session.map_err(|error| Error::new(Exit::Refused, error))
+}
+
+fn not_fenced(error: FenceError) -> Error {
+    let exit = if error.has_begun() { Exit::Resumable } else { Exit::Refused };
+    Error::new(exit, error)
+}
+
+async fn fence_source(options: &Fence, stop: &CancellationToken) -> Result<Ended, Error> {
+    let (endpoint, path) = source_endpoint(&options.source, options.directory.as_deref(), stop).await?;
+    let session = fencing_session(&endpoint, stop).await?;
     let journal = match RunDirectory::create(&path) {
         Err(JournalError::Exists(_)) => RunDirectory::open(&path),
         other => other,
     };
     let mut journal = journal.map_err(|error| Error::new(Exit::Usage, error))?;
-    let survivors =
-        fence::fence(&endpoint, &mut journal).await.map_err(|error| Error::new(Exit::Resumable, error))?;
+    let fenced = fence::fence(session, &endpoint, &mut journal).await.map_err(not_fenced);
+    if fenced.is_err() && journal.records().is_empty() {
+        journal.remove();
+    }
+    let survivors = fenced?;
     let mut lines = vec![format!(
         "{} refuses writes by default; lift it with: pgmove unfence --source ... --run-dir {}",
         endpoint.conninfo,
@@ -322,8 +379,8 @@ impl Fault for FormerUnknown {
     }
 }
 
-async fn unfence_source(options: &Fence) -> Result<Ended, Error> {
-    let (endpoint, path) = source_endpoint(options)?;
+async fn unfence_source(options: &Unfence, stop: &CancellationToken) -> Result<Ended, Error> {
+    let (endpoint, path) = source_endpoint(&options.source, options.directory.as_deref(), stop).await?;
     let mut journal = match RunDirectory::open(&path) {
         Ok(journal) => Some(journal),
         Err(JournalError::Missing(_)) => None,
@@ -334,9 +391,8 @@ async fn unfence_source(options: &Fence) -> Result<Ended, Error> {
             return Err(Error::new(Exit::Usage, FormerUnknown { database, source }));
         }
     };
-    let lifted = fence::unfence(&endpoint, journal.as_mut())
-        .await
-        .map_err(|error| Error::new(Exit::Resumable, error))?;
+    let session = fencing_session(&endpoint, stop).await?;
+    let lifted = fence::unfence(session, &endpoint, journal.as_mut()).await.map_err(not_fenced)?;
     let (source, path) = (&endpoint.conninfo, path.display());
     let line = match lifted {
         Lifted::Restored => format!("{source} accepts writes as before the fence"),
@@ -348,4 +404,18 @@ async fn unfence_source(options: &Fence) -> Result<Ended, Error> {
         Lifted::NotFenced => format!("{source}: no fence stands; nothing was changed"),
     };
     Ok(Ended { lines: vec![line], ..Ended::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_interrupted_before_it_began_does_nothing() {
+        let (events, _receiver) = Events::channel();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let ended = check_archive(Path::new("/nowhere"), &events, &stop).await;
+        assert_eq!(ended.expect_err("interrupted").exit, Exit::Interrupted);
+    }
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Choices, Endpoints, Target, VectorIndex};
+use super::arguments::{Choices, Endpoints, Sides, Target, VectorIndex};
+use super::prompt;
 use crate::error::{Error, Exit};
 use crate::pg::{ConnInfo, Defaults};
 use crate::plan::VectorIndexChoice;
@@ -18,25 +20,70 @@ use crate::settings;
 /// How long a stream or a child may stand still.
 pub(super) const STALL: Duration = Duration::from_secs(600);
 
-pub(super) fn of(endpoints: &Endpoints) -> Result<settings::Connections, Error> {
-    Ok(settings::Connections {
-        source: Some(conninfo(&endpoints.source, "source", "PGMOVE_SOURCE_PASSWORD")?),
-        ..of_target(&endpoints.target)?
-    })
+/// A login, and where its password may come from.
+struct Login {
+    name: &'static str,
+    variable: &'static str,
+}
+
+const SOURCE: Login = Login { name: "source", variable: "PGMOVE_SOURCE_PASSWORD" };
+const TARGET: Login = Login { name: "target", variable: "PGMOVE_TARGET_PASSWORD" };
+const ADMIN: Login = Login { name: "target as administrator", variable: "PGMOVE_TARGET_ADMIN_PASSWORD" };
+
+pub(super) async fn of(
+    endpoints: &Endpoints,
+    stop: &CancellationToken,
+) -> Result<settings::Connections, Error> {
+    let Target { database, admin, client_directory } = &endpoints.target;
+    connections(Some(&endpoints.source), database, admin.as_deref(), client_directory.as_ref(), stop).await
 }
 
 /// Connections without a source server.
-pub(super) fn of_target(target: &Target) -> Result<settings::Connections, Error> {
-    let admin = target.admin.as_deref();
+pub(super) async fn of_target(
+    target: &Target,
+    stop: &CancellationToken,
+) -> Result<settings::Connections, Error> {
+    let Target { database, admin, client_directory } = target;
+    connections(None, database, admin.as_deref(), client_directory.as_ref(), stop).await
+}
+
+/// Connections that are compared.
+pub(super) async fn of_sides(
+    sides: &Sides,
+    stop: &CancellationToken,
+) -> Result<settings::Connections, Error> {
+    connections(Some(&sides.source), &sides.target, None, sides.client_directory.as_ref(), stop).await
+}
+
+/// Nobody is asked for a password before every string is known to be one.
+async fn connections(
+    source: Option<&str>,
+    target: &str,
+    admin: Option<&str>,
+    client_directory: Option<&PathBuf>,
+    stop: &CancellationToken,
+) -> Result<settings::Connections, Error> {
+    let source = source.map(parse).transpose()?;
+    let target = parse(target)?;
+    let admin = admin.map(parse).transpose()?.map(ConnInfo::as_admin);
     Ok(settings::Connections {
-        source: None,
-        target: conninfo(&target.database, "target", "PGMOVE_TARGET_PASSWORD")?,
-        target_admin: admin
-            .map(|text| conninfo(text, "target as administrator", "PGMOVE_TARGET_ADMIN_PASSWORD"))
-            .transpose()?,
-        client: client_search(target.client_directory.clone()),
+        source: match source {
+            Some(conninfo) => Some(with_password(conninfo, &SOURCE, stop).await?),
+            None => None,
+        },
+        target: with_password(target, &TARGET, stop).await?,
+        target_admin: match admin {
+            Some(conninfo) => Some(with_password(conninfo, &ADMIN, stop).await?),
+            None => None,
+        },
+        client: client_search(client_directory.cloned()),
         stall: STALL,
     })
+}
+
+/// The source of a command that has no target.
+pub(super) async fn of_source(text: &str, stop: &CancellationToken) -> Result<Arc<ConnInfo>, Error> {
+    with_password(parse(text)?, &SOURCE, stop).await
 }
 
 /// Where to look for PostgreSQL's client tools.
@@ -55,15 +102,22 @@ fn packaged_clients() -> Vec<PathBuf> {
         .collect()
 }
 
-/// A connection string with its password: from the string, else the variable, else a passfile, else a prompt
-/// where there is somebody to ask.
-pub(super) fn conninfo(text: &str, which: &str, variable: &str) -> Result<Arc<ConnInfo>, Error> {
+fn parse(text: &str) -> Result<ConnInfo, Error> {
     let defaults = Defaults { user: env::var("USER").ok(), home: env::var_os("HOME").map(PathBuf::from) };
-    let conninfo = ConnInfo::parse(text, &defaults).map_err(|error| Error::new(Exit::Usage, error))?;
+    ConnInfo::parse(text, &defaults).map_err(|error| Error::new(Exit::Usage, error))
+}
+
+/// With its password: from the string, else the variable, else a passfile, else a prompt where there is somebody to
+/// ask.
+async fn with_password(
+    conninfo: ConnInfo,
+    login: &Login,
+    stop: &CancellationToken,
+) -> Result<Arc<ConnInfo>, Error> {
     if conninfo.password().is_some() {
         return Ok(Arc::new(conninfo));
     }
-    if let Ok(password) = env::var(variable) {
+    if let Ok(password) = env::var(login.variable) {
         return Ok(Arc::new(conninfo.with_password(SecretString::from(password))));
     }
     let answer = conninfo.password_from_passfile();
@@ -75,11 +129,10 @@ pub(super) fn conninfo(text: &str, which: &str, variable: &str) -> Result<Arc<Co
     }
     // A Unix socket is most often trusted by its peer; a prompt there would stop scripts that need none.
     if conninfo.socket_path().is_none() && std::io::stdin().is_terminal() {
-        let prompt = format!("Password for the {which}, {conninfo} (empty for none): ");
-        if let Ok(password) = rpassword::prompt_password(prompt)
-            && !password.is_empty()
-        {
-            return Ok(Arc::new(conninfo.with_password(SecretString::from(password))));
+        let question = format!("Password for the {}, {conninfo} (empty for none): ", login.name);
+        let password = prompt::password(question, stop).await;
+        if let Some(password) = password.map_err(|error| Error::new(Exit::Interrupted, error))? {
+            return Ok(Arc::new(conninfo.with_password(password)));
         }
     }
     Ok(Arc::new(conninfo))
@@ -94,5 +147,22 @@ pub(super) fn choices(choices: &Choices) -> settings::GivenChoices {
             VectorIndex::Hnsw => VectorIndexChoice::Hnsw,
             VectorIndex::Keep => VectorIndexChoice::Keep,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_administrators_login_is_known_as_such() {
+        let target = Target {
+            database: "postgres://app:secret@new/app".into(),
+            admin: Some("postgres://postgres:secret@new/app".into()),
+            client_directory: None,
+        };
+        let connections = of_target(&target, &CancellationToken::new()).await.expect("nobody is asked");
+        assert!(!connections.target.is_admin());
+        assert!(connections.target_admin.expect("it is given").is_admin());
     }
 }

@@ -3,11 +3,15 @@
 mod arguments;
 mod commands;
 mod connections;
+mod help;
+mod prompt;
 mod screen;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use futures_util::future::OptionFuture;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -16,7 +20,7 @@ use crate::event::Events;
 use crate::report::{self, CommandResult, Listener};
 
 use arguments::{Arguments, Output};
-use commands::Ended;
+use commands::{Ended, Failed};
 use screen::Screen;
 
 /// Runs the program.
@@ -30,7 +34,7 @@ pub fn main() -> ExitCode {
     let runtime = runtime.expect("a runtime needs only what a running process has");
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
-        tokio::spawn(interrupts(stop.clone(), events.clone()));
+        tokio::spawn(Signals::listen().obey(stop.clone(), events.clone()));
         commands::dispatch(&arguments.command, &events, &stop).await
     });
     drop(events);
@@ -40,12 +44,12 @@ pub fn main() -> ExitCode {
             show(&ended, &timings, screen);
             ended.exit
         }
-        Err(error) => {
+        Err(Failed { error, again }) => {
             if screen.output == Output::Json {
                 let result = CommandResult { error: Some((&error).into()), ..CommandResult::new(error.exit) };
                 report::print(&result.line());
             } else {
-                report::complain(&report::error(&error, screen.stderr));
+                report::complain(&report::error(&error, again, screen.stderr));
             }
             error.exit
         }
@@ -87,15 +91,47 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
     }
 }
 
-/// The first interrupt stops at the next safe point, the second one stops now.
-async fn interrupts(stop: CancellationToken, events: Events) {
-    while tokio::signal::ctrl_c().await.is_ok() {
-        if stop.is_cancelled() {
-            std::process::exit(Exit::Interrupted.code().into());
+/// What asks the process to end: Ctrl-C, `kill` and `docker stop`, a terminal that is gone.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    fn listen() -> Self {
+        let listen = |kind| signal(kind).expect("a handler can be set for these signals");
+        Signals {
+            interrupt: listen(SignalKind::interrupt()),
+            terminate: listen(SignalKind::terminate()),
+            // `nohup` wants the process to outlive its terminal.
+            hangup: (!ignores_hangup()).then(|| listen(SignalKind::hangup())),
         }
-        events.warn("stopping at the next safe point; interrupt again to stop now");
-        stop.cancel();
     }
+
+    /// The first one stops at the next safe point, the second one stops now.
+    async fn obey(mut self, stop: CancellationToken, events: Events) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+                Some(_) = OptionFuture::from(self.hangup.as_mut().map(Signal::recv)) => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(Exit::Interrupted.code().into());
+            }
+            events.warn("stopping at the next safe point; interrupt again to stop now");
+            stop.cancel();
+        }
+    }
+}
+
+/// Whether the process was started with SIGHUP ignored; where the system does not tell, it was not.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // The lowest bit is signal 1, which is SIGHUP.
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// The libraries' log, for `-vv` and `-vvv`, between the bars.

@@ -16,12 +16,12 @@ use tokio_postgres::error::SqlState;
 use crate::catalog::{CatalogError, DatabaseIdentity};
 use crate::error::{Class, Fault};
 use crate::journal::{JournalError, Record, RunDirectory};
-use crate::pg::{Access, Endpoint, Session, SessionError, quote_identifier, quote_literal};
+use crate::pg::{Endpoint, Session, SessionError, quote_identifier, quote_literal};
 
 /// Why a fence could not be set or lifted.
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
-    /// The server refused.
+    /// The server refused before anything was changed.
     #[error(transparent)]
     Session(#[from] SessionError),
     /// The database does not tell which it is.
@@ -30,30 +30,43 @@ pub enum FenceError {
     /// The former value could not be written down, so nothing was changed.
     #[error("could not record the fence")]
     Journal(#[from] JournalError),
+    /// The setting is changed, or nobody knows: the connection broke before the answer.
+    #[error(transparent)]
+    Begun(SessionError),
+    /// The fence is lifted, and that could not be written down.
+    #[error("the fence is lifted, and that could not be recorded")]
+    Unrecorded(#[source] JournalError),
+}
+
+impl FenceError {
+    /// Whether the source may have another setting than before.
+    pub fn has_begun(&self) -> bool {
+        matches!(self, FenceError::Begun(_) | FenceError::Unrecorded(_))
+    }
 }
 
 impl Fault for FenceError {
     fn class(&self) -> Class {
         match self {
-            FenceError::Session(error) => error.class(),
+            FenceError::Session(error) | FenceError::Begun(error) => error.class(),
             FenceError::Catalog(error) => error.class(),
-            FenceError::Journal(error) => error.class(),
+            FenceError::Journal(error) | FenceError::Unrecorded(error) => error.class(),
         }
     }
 
     fn is_retryable(&self) -> bool {
         match self {
-            FenceError::Session(error) => error.is_retryable(),
+            FenceError::Session(error) | FenceError::Begun(error) => error.is_retryable(),
             FenceError::Catalog(error) => error.is_retryable(),
-            FenceError::Journal(_) => false,
+            FenceError::Journal(_) | FenceError::Unrecorded(_) => false,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            FenceError::Session(error) => error.hint(),
+            FenceError::Session(error) | FenceError::Begun(error) => error.hint(),
             FenceError::Catalog(error) => error.hint(),
-            FenceError::Journal(error) => error.hint(),
+            FenceError::Journal(error) | FenceError::Unrecorded(error) => error.hint(),
         }
     }
 }
@@ -74,21 +87,25 @@ pub struct Survivor {
 /// How long ended sessions are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Fences the endpoint's database and returns the sessions that could not be ended. Safe to repeat: a fence
-/// that stands is kept, with the former value that was recorded first.
-pub async fn fence(endpoint: &Endpoint, run: &mut RunDirectory) -> Result<Vec<Survivor>, FenceError> {
-    let session = Session::open(endpoint, Access::Write, "pg_catalog").await?;
+/// Fences the endpoint's database, to which `session` is open, and returns the sessions that could not be ended.
+/// Safe to repeat: a fence that stands is kept, with the former value that was recorded first.
+pub async fn fence(
+    session: Session,
+    endpoint: &Endpoint,
+    run: &mut RunDirectory,
+) -> Result<Vec<Survivor>, FenceError> {
     let database = DatabaseIdentity::read(&session.client, endpoint.side).await?;
     if recorded(run.records(), &database).is_none() {
         let former = setting(&session).await?;
         run.append(Record::Fence { database: database.clone(), former })?;
     }
-    set(&session, &database.name, Some("on")).await?;
-    let begun_before = clock(&session).await?;
+    set(&session, &database.name, Some("on")).await.map_err(altering)?;
+    let begun_before = clock(&session).await.map_err(FenceError::Begun)?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let survivors = loop {
-        let Others { ending, refused } =
-            end_others(&session, &endpoint.application_name, &begun_before).await?;
+        let Others { ending, refused } = end_others(&session, &endpoint.application_name, &begun_before)
+            .await
+            .map_err(FenceError::Begun)?;
         if ending.is_empty() || tokio::time::Instant::now() >= deadline {
             break [refused, ending].concat();
         }
@@ -111,9 +128,13 @@ pub enum Lifted {
     NotOurs,
 }
 
-/// Lifts the fence: the recorded former value is put back, or the setting removed where none was ever recorded.
-pub async fn unfence(endpoint: &Endpoint, run: Option<&mut RunDirectory>) -> Result<Lifted, FenceError> {
-    let session = Session::open(endpoint, Access::Write, "pg_catalog").await?;
+/// Lifts the fence of the endpoint's database, to which `session` is open: the recorded former value is put back, or
+/// the setting removed where none was ever recorded.
+pub async fn unfence(
+    session: Session,
+    endpoint: &Endpoint,
+    run: Option<&mut RunDirectory>,
+) -> Result<Lifted, FenceError> {
     let database = DatabaseIdentity::read(&session.client, endpoint.side).await?;
     let records = run.as_ref().map(|run| run.records()).unwrap_or_default();
     let is_lifted = records.iter().any(
@@ -121,19 +142,19 @@ pub async fn unfence(endpoint: &Endpoint, run: Option<&mut RunDirectory>) -> Res
     );
     let lifted = match recorded(records, &database) {
         Some(former) => {
-            set(&session, &database.name, former.as_deref()).await?;
+            set(&session, &database.name, former.as_deref()).await.map_err(altering)?;
             Lifted::Restored
         }
         None if setting(&session).await?.is_none_or(|value| value != "on") => Lifted::NotFenced,
         // What stands now is the former value, or somebody else's.
         None if is_lifted => Lifted::NotOurs,
         None => {
-            set(&session, &database.name, None).await?;
+            set(&session, &database.name, None).await.map_err(altering)?;
             Lifted::Removed
         }
     };
     if let Some(run) = run.filter(|_| lifted == Lifted::Restored) {
-        run.append(Record::Unfenced { database })?;
+        run.append(Record::Unfenced { database }).map_err(FenceError::Unrecorded)?;
     }
     session.close().await;
     Ok(lifted)
@@ -183,6 +204,16 @@ async fn set(session: &Session, database: &str, value: Option<&str>) -> Result<(
         None => format!("ALTER DATABASE {name} RESET default_transaction_read_only"),
     };
     session.run(&statement, format!("set default_transaction_read_only of database {database}")).await
+}
+
+/// An error of the statement that changes the setting: where the server has answered, it has changed nothing.
+fn altering(error: SessionError) -> FenceError {
+    match &error {
+        SessionError::Statement { error: answer, .. } if answer.as_db_error().is_some() => {
+            FenceError::Session(error)
+        }
+        _ => FenceError::Begun(error),
+    }
 }
 
 async fn clock(session: &Session) -> Result<String, SessionError> {

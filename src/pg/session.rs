@@ -118,7 +118,7 @@ pub(crate) fn is_lock_timeout(error: &tokio_postgres::Error) -> bool {
 pub(crate) fn hint(error: &tokio_postgres::Error) -> Option<String> {
     let code = error.code()?;
     let hint = if *code == SqlState::DISK_FULL {
-        "free space on the server's volume (or enlarge it), then go on with --resume"
+        "free space on the server's volume (or enlarge it)"
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         "grant the right to the role, or give --target-admin with a superuser"
     } else if *code == SqlState::OUT_OF_MEMORY {

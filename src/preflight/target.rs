@@ -37,8 +37,7 @@ fn other_run(input: &Input<'_>) -> Vec<Finding> {
         title,
         evidence,
         format!(
-            "go on with it: `pgmove run --resume --run-dir DIRECTORY` with that run's directory; or drop its work \
-             with `--replace {}`",
+            "go on with it: `--resume --run-dir DIRECTORY` with that run's directory; or drop its work with `--replace {}`",
             input.target.database.name
         ),
     )]

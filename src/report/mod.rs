@@ -26,7 +26,7 @@ mod verdict;
 use std::io::Write as _;
 
 pub use closing::closing;
-pub use error::{error, meaning};
+pub use error::{Again, error};
 pub use findings::findings;
 pub use json::{CommandResult, Failure};
 pub use listener::{Listener, LogWriter, Mode};

@@ -237,8 +237,12 @@ fn recorded(records: &[Record]) -> Option<PathBuf> {
 
 /// The archive that takes the source's place.
 pub(super) async fn open(path: &Path, is_resumed: bool) -> Result<Source, Error> {
-    let exit = if is_resumed { Exit::Resumable } else { Exit::Refused };
-    let stored = Contents::open(path).await.map_err(|error| Error::new(exit, error))?;
+    let exit = |error: &ArchiveError| match error {
+        ArchiveError::Missing(_) => Exit::Usage,
+        _ if is_resumed => Exit::Resumable,
+        _ => Exit::Refused,
+    };
+    let stored = Contents::open(path).await.map_err(|error| Error::new(exit(&error), error))?;
     Ok(Source::Archive(Box::new(stored)))
 }
 

@@ -96,8 +96,7 @@ impl Fault for Unfinished {
 
     fn hint(&self) -> Option<String> {
         // A dump has nothing to resume.
-        let cause = self.cause.hint().map(|hint| hint.replace(", then resume", ""));
-        let first = cause.filter(|hint| !hint.contains("resume")).map(|hint| format!("{hint}, "));
+        let first = self.cause.hint().filter(|hint| !hint.contains("resume")).map(|hint| format!("{hint}, "));
         Some(format!("{}remove the directory, then dump again", first.unwrap_or_default()))
     }
 }

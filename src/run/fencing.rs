@@ -5,10 +5,15 @@ use crate::cutover::fence;
 use crate::error::{Error, Exit};
 use crate::event::Stage;
 use crate::journal::RunDirectory;
+use crate::pg::{Access, Session};
 
 impl Context<'_> {
     pub(super) async fn fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
-        let fenced = self.stage(Stage::Fence, fence::fence(self.source.server(), directory)).await;
+        let fencing = async {
+            let source = self.source.server();
+            fence::fence(Session::open(source, Access::Write, "pg_catalog").await?, source, directory).await
+        };
+        let fenced = self.stage(Stage::Fence, fencing).await;
         let survivors = fenced.map_err(|error| Error::new(Exit::Resumable, error))?;
         for survivor in survivors {
             self.events.warn(format!(
@@ -22,8 +27,12 @@ impl Context<'_> {
     /// What a refused run leaves is what was there before it: its own fence is lifted, an earlier one stays.
     pub(super) async fn lift_fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
         if resume::is_fenced(directory.records()) {
-            let lifted = fence::unfence(self.source.server(), Some(directory)).await;
-            lifted.map_err(|error| Error::new(Exit::Resumable, error))?;
+            let lifting = async {
+                let source = self.source.server();
+                let session = Session::open(source, Access::Write, "pg_catalog").await?;
+                fence::unfence(session, source, Some(directory)).await
+            };
+            lifting.await.map_err(|error| Error::new(Exit::Resumable, error))?;
             self.events.warn("the fence was lifted again: the source accepts writes as before");
         }
         Ok(())

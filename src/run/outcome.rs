@@ -77,8 +77,4 @@ impl Fault for Interrupted {
     fn class(&self) -> Class {
         Class::User
     }
-
-    fn hint(&self) -> Option<String> {
-        Some("go on with --resume".into())
-    }
 }

@@ -68,7 +68,7 @@ impl Fault for ApplyError {
         match self {
             ApplyError::Session(source) | ApplyError::Step { source, .. } => source.hint(),
             ApplyError::NoAdmin(_) => Some("give --target-admin".into()),
-            ApplyError::Interrupted => Some("go on with --resume".into()),
+            ApplyError::Interrupted => None,
         }
     }
 }

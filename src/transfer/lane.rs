@@ -169,7 +169,7 @@ impl Fault for LaneError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            LaneError::Interrupted => Some("go on with --resume".into()),
+            LaneError::Interrupted => None,
             LaneError::Session { source, .. } => source.hint(),
             LaneError::Stream { source, .. } => match &source.0 {
                 RelayError::Convert { .. } => {

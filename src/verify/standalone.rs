@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::catalog::{Catalog, SourceState, TableKind};
+use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
 use crate::pg::{Access, Endpoint, QualifiedName, Session};
 use crate::plan::{ddl, make};
@@ -33,22 +34,64 @@ pub struct Options {
     pub clients: Option<(ClientSearch, PathBuf)>,
 }
 
-/// Compares everything.
-pub async fn verify(
-    source: &Endpoint,
-    target: &Endpoint,
-    options: &Options,
-) -> Result<Comparison, VerifyError> {
+/// Compares everything. What stops it before the first row is compared is a refusal.
+pub async fn verify(source: &Endpoint, target: &Endpoint, options: &Options) -> Result<Comparison, Error> {
+    let checked = check(source, target, options).await.map_err(ended(Exit::Refused))?;
+    compare(source, target, checked, options).await.map_err(ended(Exit::Resumable))
+}
+
+fn ended(exit: Exit) -> impl Fn(VerifyError) -> Error {
+    move |error| match error {
+        VerifyError::Interrupted => Error::new(Exit::Interrupted, error),
+        error => Error::new(exit, error),
+    }
+}
+
+/// Both sides as they were found, and what of their rows is to be compared.
+struct Checked {
+    begun: Instant,
+    /// The source's, before anything was read.
+    state: SourceState,
+    ours: Catalog,
+    theirs: Catalog,
+    subjects: Vec<Subject>,
+    snapshots: [Snapshot; 2],
+    /// What needs no rows to be told.
+    comparison: Comparison,
+}
+
+/// Reads both catalogs, and takes the snapshots with their locks.
+async fn check(source: &Endpoint, target: &Endpoint, options: &Options) -> Result<Checked, VerifyError> {
     let begun = Instant::now();
     let state = read_state(source).await?;
     let ours = read_catalog(source).await?;
     let theirs = read_catalog(target).await?;
     let copy_encoding = make::copy_encoding(&ours);
-    let endpoints = [source, target]
+    let [encoded_source, encoded_target] = [source, target]
         .map(|endpoint| Endpoint { copy_encoding: copy_encoding.clone(), ..endpoint.clone() });
-
     let mut comparison = Comparison::default();
-    compare_rows(&endpoints, &ours, &theirs, options, &mut comparison).await?;
+    let tables = make::tables(&ours, &theirs, options.reading.jobs, None);
+    let subjects = subjects::all(tables, &ours, &theirs, &mut comparison);
+    options.reading.events.emit(started(&subjects));
+    let names = |catalog: &Catalog| -> Vec<QualifiedName> {
+        let ordinary = catalog.tables.iter().filter(|table| table.kind == TableKind::Ordinary);
+        ordinary.map(|table| table.name.clone()).collect()
+    };
+    let snapshots = [
+        Snapshot::take(&encoded_source, &names(&ours)).await?,
+        Snapshot::take(&encoded_target, &names(&theirs)).await?,
+    ];
+    Ok(Checked { begun, state, ours, theirs, subjects, snapshots, comparison })
+}
+
+async fn compare(
+    source: &Endpoint,
+    target: &Endpoint,
+    checked: Checked,
+    options: &Options,
+) -> Result<Comparison, VerifyError> {
+    let Checked { begun, state, ours, theirs, subjects, snapshots, mut comparison } = checked;
+    compare_rows(snapshots, subjects, &theirs, options, &mut comparison).await?;
     let session = Session::open(source, Access::Read, "pg_catalog").await?;
     let values = sequences::values(&session, source.side, &ours.sequences).await?;
     session.close().await;
@@ -79,22 +122,12 @@ async fn read_catalog(endpoint: &Endpoint) -> Result<Catalog, VerifyError> {
 
 /// Compares what holds rows, and large objects.
 async fn compare_rows(
-    endpoints: &[Endpoint; 2],
-    ours: &Catalog,
+    snapshots: [Snapshot; 2],
+    subjects: Vec<Subject>,
     theirs: &Catalog,
     options: &Options,
     comparison: &mut Comparison,
 ) -> Result<(), VerifyError> {
-    let tables = make::tables(ours, theirs, options.reading.jobs, None);
-    let subjects = subjects::all(tables, ours, theirs, comparison);
-    options.reading.events.emit(started(&subjects));
-    let names = |catalog: &Catalog| -> Vec<QualifiedName> {
-        let ordinary = catalog.tables.iter().filter(|table| table.kind == TableKind::Ordinary);
-        ordinary.map(|table| table.name.clone()).collect()
-    };
-    let [source, target] = endpoints;
-    let snapshots =
-        [Snapshot::take(source, &names(ours)).await?, Snapshot::take(target, &names(theirs)).await?];
     let snapshots = subjects::compare(snapshots, subjects, &options.reading, comparison).await?;
     let roles = theirs.roles.iter().map(|role| role.name.clone()).collect();
     let (owner, limit) = (options.choices.owner.as_deref(), options.reading.named_rows);

@@ -210,6 +210,20 @@ fn legacy_embeddings_are_archived_as_vectors() {
 }
 
 #[test]
+fn a_restore_replaces_what_the_database_holds_that_is_named() {
+    let (ground, source) = (Ground::new(), sample(&Server::shared(16)));
+    let (archive, target) = (ground.dump(&source, "dump"), Server::shared(18).database());
+    target.psql("CREATE TABLE photo (id integer); CREATE TABLE former (id integer)");
+    let text = ends(&mut ground.restore(&archive, &target), 3);
+    assert!(text.contains("target-not-empty") && text.contains("--replace"), "{text}");
+    ends(ground.restore(&archive, &target).args(["--replace", "another"]), 2);
+    assert_eq!(target.psql("SELECT count(*) FROM former"), "0");
+    ends(ground.restore(&archive, &target).args(["--replace", &target.name]), 0);
+    assert_eq!(target.psql(STATE), source.psql(STATE));
+    assert_eq!(target.psql("SELECT to_regclass('former') IS NULL"), "t");
+}
+
+#[test]
 fn a_damaged_chunk_is_named_and_the_target_can_go_on() {
     let (ground, source, target) = (Ground::new(), sample(&Server::shared(16)), Server::shared(18));
     let archive = ground.dump(&source, "dump");

@@ -2,10 +2,13 @@
 
 use std::{fs, path::Path};
 
-const DOCUMENTS: [&str; 5] = [
+use crate::support::pgmove;
+
+const DOCUMENTS: [&str; 6] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/archive.md",
+    "docs/containers.md",
     "docs/performance.md",
     "tests/fixtures/library/README.md",
 ];
@@ -34,6 +37,22 @@ fn every_file_and_test_that_a_document_names_exists() {
         }
     }
     assert!(wrong.is_empty(), "not in the tree:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn exit_codes_are_told_alike_by_the_readme_and_by_help() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("a document of the repository");
+    let (_, table) = readme.split_once("### Exit codes").expect("it has that heading");
+    let (table, _) = table.split_once("\n## ").expect("another heading follows");
+    let rows =
+        table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
+    let told: Vec<String> =
+        rows.skip(1).map(|(code, meaning)| format!("{code} {}", meaning.replace('`', ""))).collect();
+    let help = pgmove().arg("--help").output().expect("pgmove runs").stdout;
+    let help = String::from_utf8(help).expect("it is UTF-8");
+    let (_, help) = help.split_once("Exit codes:").expect("they are its end");
+    assert_eq!(help.split_whitespace().collect::<Vec<_>>().join(" "), told.join(" "));
 }
 
 /// What stands between backticks on one line, but for examples of several words and placeholders.

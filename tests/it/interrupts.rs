@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
-use crate::support::{Cut, Database, Fault, Move, Proxy, Running, Server, leftovers, state, wait_until};
+use crate::support::{
+    Cut, Database, Fault, Move, Proxy, Running, Server, hold, leftovers, pgmove_process, state, wait_until,
+};
 
 /// An index and a materialised view that cannot be made while somebody holds a lock; nobody does on the source.
 const SAMPLE: &str = "
@@ -53,14 +55,16 @@ fn wait_for(running: &mut Running, database: &Database, statement: &str) {
 fn an_interrupt_ends_the_statement_that_runs() {
     let source = Server::shared(16).database();
     source.psql(SAMPLE);
-    for (key, statement) in [(1, "CREATE INDEX slow"), (2, "REFRESH MATERIALIZED VIEW")] {
+    for (key, statement, signal) in
+        [(1, "CREATE INDEX slow", "INT"), (2, "REFRESH MATERIALIZED VIEW", "TERM")]
+    {
         let target = Server::shared(18).database();
         let run = Move::new(&source, &target).with("--accept-writes");
         let gate = Gate::close(&target, key);
         let mut running = run.start(&[]);
         wait_for(&mut running, &target, statement);
         let begun = Instant::now();
-        running.interrupt();
+        running.signal(signal);
         running.wait().assert(130, &["interrupted", "--resume"]);
         let working = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                        AND application_name LIKE 'pgmove %'";
@@ -100,4 +104,24 @@ fn an_interrupt_ends_the_hashing_of_a_resumed_run() {
     run.run(&["--resume"]).assert(0, &[]);
     assert_eq!(leftovers(&target), "");
     state(&target).assert_equal(&state(&source));
+}
+
+#[test]
+fn an_interrupted_dump_has_nothing_to_resume() {
+    let source = Server::shared(16).database();
+    source.psql("CREATE TABLE photo (id integer PRIMARY KEY)");
+    let ground = tempfile::tempdir().expect("a temporary directory");
+    // pg_dump reads this catalog when it has its locks.
+    let held = hold(&source.admin_uri(), "LOCK TABLE pg_catalog.pg_init_privs");
+    let mut command = pgmove_process();
+    command.args(["dump", "--source", &source.uri(), "--archive"]).arg(ground.path().join("dump"));
+    let mut running = Running::start(&mut command);
+    let is_held = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'pg_dump'
+        AND datname = current_database() AND wait_event_type = 'Lock'";
+    assert!(wait_until(&mut running, &source, is_held), "{}", running.output());
+    running.interrupt();
+    let ended = running.wait();
+    ended.assert(130, &["interrupted; dump again"]);
+    assert!(!ended.output.contains("--resume"), "{}", ended.output);
+    drop(held);
 }

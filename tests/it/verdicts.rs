@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::support::{Database, Ended, Install, Move, Server, Variant, leftovers, pgmove, psql, wait_until};
+use crate::support::{
+    Cut, Database, Ended, Fault, Install, Move, Proxy, Server, Variant, leftovers, pgmove, psql, wait_until,
+};
 
 /// The materialised view is filled again on the target, and gives the test time to write to the source.
 const SAMPLE: &str = "
@@ -121,4 +123,21 @@ fn a_script_reads_json_and_a_quiet_comparison_says_one_sentence() {
     let (code, stdout, _) = verified(&source, &target, &["--quiet"]);
     assert_eq!(code, 4);
     assert!(stdout.starts_with("DIFFERENT"), "{stdout}");
+}
+
+#[test]
+fn a_comparison_that_breaks_off_is_not_refused_but_to_be_done_again() {
+    let (source, target) = (Server::shared(16).database(), Server::shared(18).database());
+    for database in [&source, &target] {
+        database.psql("CREATE TABLE photo AS SELECT n AS id FROM generate_series(1, 1000) AS n");
+    }
+    let proxy = Proxy::start(source.server.port);
+    proxy.set(Fault { words: "TO STDOUT", spared: 0, cut: Cut::Request, times: usize::MAX });
+    let uri = proxy.uri(&source.uri(), source.server.port);
+    let output = pgmove().args(["verify", "--source", &uri, "--target", &target.uri()]).output();
+    let output = output.expect("pgmove runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let ended = Ended { code: output.status.code(), output: text.clone() };
+    ended.assert(5, &["not finished; compare again"]);
+    assert!(proxy.fired() > 0 && !text.contains("--resume"), "{text}");
 }

@@ -21,6 +21,9 @@ pub enum ArchiveError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// An archive is a directory, and there is none of this name.
+    #[error("there is no directory {}", .0.display())]
+    Missing(PathBuf),
     /// A new archive needs a directory of its own.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
@@ -145,7 +148,8 @@ impl Fault for ArchiveError {
     fn class(&self) -> Class {
         match self {
             ArchiveError::Io { .. } => Class::Environment,
-            ArchiveError::NotEmpty(_)
+            ArchiveError::Missing(_)
+            | ArchiveError::NotEmpty(_)
             | ArchiveError::Finished(_)
             | ArchiveError::NothingToResume(_)
             | ArchiveError::Newer(_)
@@ -164,8 +168,9 @@ impl Fault for ArchiveError {
             ArchiveError::Io { source, .. }
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
-                "free some space on the archive's disk, then resume"
+                "free some space on the archive's disk"
             }
+            ArchiveError::Missing(_) => "name the archive's directory",
             ArchiveError::NotEmpty(_) => {
                 "name a directory that does not exist yet, or resume the run that began it"
             }

@@ -43,6 +43,13 @@ const DOCUMENT_LIMIT: usize = 512 << 20;
 impl Archive {
     /// Opens an archive and checks its manifest. Blocks while it reads that.
     pub fn open(directory: &Path) -> Result<Archive, ArchiveError> {
+        match directory.metadata() {
+            Ok(found) if found.is_dir() => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(ArchiveError::io("open", directory)(error));
+            }
+            _ => return Err(ArchiveError::Missing(directory.to_owned())),
+        }
         let json = match read_list(directory, MANIFEST, MANIFEST_LIMIT) {
             Err(ArchiveError::Damaged { defect: Defect::Missing, .. }) => {
                 return Err(ArchiveError::Unfinished(directory.to_owned()));

@@ -15,7 +15,7 @@ pub(crate) fn pgmove() -> assert_cmd::Command {
 }
 
 /// The same, to be started and left alone for a while.
-pub(super) fn pgmove_process() -> Command {
+pub(crate) fn pgmove_process() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgmove"));
     clear_postgres(&mut command);
     command.env("PATH", client_path());

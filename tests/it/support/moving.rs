@@ -94,10 +94,7 @@ impl Move {
 
     /// Starts a run.
     pub(crate) fn start(&self, more: &[&str]) -> Running {
-        let output = tempfile::tempfile().expect("a temporary file");
-        let both = || Stdio::from(output.try_clone().expect("a file handle"));
-        let child = self.command(more).stdout(both()).stderr(both()).spawn().expect("pgmove starts");
-        Running { child, output }
+        Running::start(&mut self.command(more))
     }
 
     /// The records of the run's journal.
@@ -114,6 +111,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts pgmove with these arguments.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let output = tempfile::tempfile().expect("a temporary file");
+        let both = || Stdio::from(output.try_clone().expect("a file handle"));
+        let child = command.stdout(both()).stderr(both()).spawn().expect("pgmove starts");
+        Self { child, output }
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(self) -> Ended {
         self.wait_and(|_| ())
@@ -181,7 +186,12 @@ impl Running {
 
     /// What Ctrl-C does.
     pub(crate) fn interrupt(&self) {
-        let status = Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).status();
+        self.signal("INT");
+    }
+
+    /// Sends a signal, named without its SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(status.expect("kill runs").success());
     }
 }

@@ -1,0 +1,107 @@
+//! What stands below the options of each command's `--help`.
+
+/// What every exit code means; part of `--help`, and the same as in README.md.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0    done and proven
+  1    internal error
+  2    usage or settings
+  3    refused by the check; nothing was written
+  4    verification found a difference
+  5    stopped; go on with --resume (verify, fence and unfence: run again)
+  7    failed, must start over; the message says what is left where
+  8    equal as far as compared, but something was not compared; fenced, but sessions can write
+  130  interrupted at a safe point; go on with --resume (a dump begins anew)";
+
+/// The end of every page of a command that connects.
+macro_rules! with_passwords {
+    ($text:literal) => {
+        concat!(
+            $text,
+            "\n\nPasswords: PGMOVE_SOURCE_PASSWORD, PGMOVE_TARGET_PASSWORD, PGMOVE_TARGET_ADMIN_PASSWORD; else the \
+             passfile (~/.pgpass, or passfile=… in the URI); else a prompt.\n\nExit codes: pgmove --help"
+        )
+    };
+}
+
+pub(super) const RUN: &str = with_passwords!(
+    "\
+Examples:
+  See what would be done; nothing is written on either side:
+    pgmove run --source postgres://immich@old/immich --target postgres://app@new/app --dry-run
+  Move, with the source refusing writes meanwhile:
+    PGMOVE_SOURCE_PASSWORD=… PGMOVE_TARGET_PASSWORD=… \\
+    pgmove run --source postgres://immich@old/immich --target postgres://app@new/app --fence
+  Keep an archive of what was moved, which `pgmove restore` loads anywhere:
+    pgmove run --source … --target … --archive /backup/immich-2026-11-23
+  Go on after an interruption:
+    pgmove run --source … --target … --resume"
+);
+
+pub(super) const DUMP: &str = with_passwords!(
+    "\
+Examples:
+  Dump a database; the directory must not exist, or be empty:
+    pgmove dump --source postgres://immich@old/immich --archive /backup/immich-2026-11-23
+  Look at a table's rows without pgmove (docs/archive.md describes every file):
+    zstd -dc /backup/immich-2026-11-23/data/0/0.zst | hexdump -C | less
+
+A dump that was interrupted cannot be resumed: remove its directory and dump again."
+);
+
+pub(super) const RESTORE: &str = with_passwords!(
+    "\
+Examples:
+  Load an archive into an empty database:
+    pgmove restore --archive /backup/immich-2026-11-23 --target postgres://app@new/app
+  Go on after an interruption:
+    pgmove restore --archive … --target … --resume
+
+A damaged file is refused by name before any of its rows is committed."
+);
+
+pub(super) const CHECK: &str = "\
+Examples:
+  Read an archive through and name every defect (exit code 4 if there is one):
+    pgmove archive check /backup/immich-2026-11-23
+  Only compare the hash that was noted when the archive was made:
+    sha256sum /backup/immich-2026-11-23/manifest.json
+
+Exit codes: pgmove --help";
+
+pub(super) const FENCE: &str = with_passwords!(
+    "\
+Examples:
+  Fence a database, as its owner or a superuser; a run after it goes on in the same run directory:
+    pgmove fence --source postgres://immich@old/immich
+  Lift the fence again:
+    pgmove unfence --source postgres://immich@old/immich
+
+A fence sets default_transaction_read_only on the database and ends its sessions. It cannot stop a program that
+overrides this setting, nor end the session of a superuser or of a role that the given one is no member of. Sessions
+that go on are named, and the exit code is 8. A run finds out at its end whether the source was written."
+);
+
+pub(super) const UNFENCE: &str = with_passwords!(
+    "\
+Examples:
+  Put back what the database had set before its fence:
+    pgmove unfence --source postgres://immich@old/immich
+  The same for a run with a run directory of its own:
+    pgmove unfence --source postgres://immich@old/immich --run-dir /backup/run
+
+Sessions that began under the fence refuse writes until they connect again."
+);
+
+pub(super) const VERIFY: &str = with_passwords!(
+    "\
+Examples:
+  Compare rows, sequences, large objects and schema:
+    pgmove verify --source postgres://immich@old/immich --target postgres://app@new/app
+  Only count rows (proves less, so it ends with exit code 8):
+    pgmove verify --source … --target … --counts
+
+Both databases are only read, with one exception: a definition that two major versions write differently is
+carried out on the target and rolled back. That locks the object, or its table, exclusively for a moment, and
+waits for the lock up to 3 seconds; what cannot be tried is reported as not compared."
+);
