@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::proof::encoded;
-use super::resume::{is_one_state, is_state_now};
+use super::resume::is_state_now;
 use super::{Checked, Context, Source, append};
 use crate::catalog::SequenceValue;
 use crate::error::{Class, Error, Exit, Fault};
@@ -15,7 +15,7 @@ use crate::plan::{Plan, TablePlan, make};
 use crate::preflight::{Finding, Severity};
 use crate::schema::Entry;
 use crate::transfer::archive::contents::{self, Contents, Recomputed, RowPlan};
-use crate::transfer::archive::{Archive, ArchiveError, Level, Writer};
+use crate::transfer::archive::{Archive, ArchiveError, Header, Level, Writer, ensure_vacant};
 use crate::transfer::digest::Digest;
 use crate::transfer::lane::Found;
 use crate::transfer::schedule::Task;
@@ -31,33 +31,33 @@ pub(super) enum ArchivingError {
     #[error("the run writes its archive to {}, not to {}", .begun.display(), .named.display())]
     OtherDirectory { begun: PathBuf, named: PathBuf },
     /// Rows of two snapshots make no archive.
-    #[error("the archive in {} is finished, and the source may have changed since", .0.display())]
+    #[error("the archive in {} is finished, and is not of the source as it is now", .0.display())]
     OtherState(PathBuf),
     /// The rows that were archived are not those that were counted.
     #[error("the archive of {table} holds {archived} rows, the source counts {counted}")]
-    Count { table: String, archived: u64, counted: u64 },
+    Count { directory: PathBuf, table: String, archived: u64, counted: u64 },
     /// The archive's rows are not those that were loaded.
-    #[error("the archive of {0} does not hold the rows that were copied")]
-    Rows(String),
+    #[error("the archive of {table} does not hold the rows that were copied")]
+    Rows { directory: PathBuf, table: String },
 }
 
 impl Fault for ArchivingError {
     fn class(&self) -> Class {
         match self {
             ArchivingError::OtherDirectory { .. } | ArchivingError::OtherState(_) => Class::User,
-            ArchivingError::Count { .. } | ArchivingError::Rows(_) => Class::Integrity,
+            ArchivingError::Count { .. } | ArchivingError::Rows { .. } => Class::Integrity,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             ArchivingError::OtherDirectory { .. } => Some("resume without --archive".into()),
-            ArchivingError::OtherState(_) => {
-                Some("move that directory away or remove it, then go on with --resume: the archive is written again".into())
-            }
-            ArchivingError::Count { .. } | ArchivingError::Rows(_) => {
-                Some("the archive is not finished: remove its directory, and dump the source again".into())
-            }
+            ArchivingError::OtherState(directory)
+            | ArchivingError::Count { directory, .. }
+            | ArchivingError::Rows { directory, .. } => Some(format!(
+                "move {} away or remove it, then go on with --resume: the archive is written again",
+                directory.display()
+            )),
         }
     }
 }
@@ -69,7 +69,11 @@ impl Context<'_> {
         match recorded(directory.records()) {
             Some(begun) if begun == named => Ok(()),
             Some(begun) => Err(Error::new(Exit::Usage, ArchivingError::OtherDirectory { begun, named })),
-            None => append(directory, Record::Archive { directory: named }),
+            None => {
+                // What is there already is not of this run.
+                ensure_vacant(&named).map_err(|error| Error::new(Exit::Usage, error))?;
+                append(directory, Record::Archive { directory: named })
+            }
         }
     }
 
@@ -81,26 +85,26 @@ impl Context<'_> {
     ) -> Result<Option<Writer>, Error> {
         let Some(path) = recorded(directory.records()) else { return Ok(None) };
         let (header, level) = (contents::header(&snapshot.catalog), Level::default());
-        let resumed = if is_one_state(directory.records(), &snapshot.state) {
-            Writer::resume(&path, level)
-        } else {
-            // Rows of two snapshots make no archive.
-            Writer::restart(&path, header.clone(), level)
-        };
         let exit = if self.settings.resume { Exit::Resumable } else { Exit::Refused };
-        match resumed {
+        // Somebody else's archive may stand there by now.
+        let is_of = |archived: &Header| {
+            archived.source == header.source
+                && is_state_now(directory.records(), &archived.source.snapshot, &snapshot.state)
+        };
+        let begun = match Writer::resume(&path, level) {
+            // Rows of two snapshots make no archive.
+            Ok(writer) if !is_of(writer.header()) => Writer::restart(&path, header, level),
+            Err(ArchiveError::NothingToResume(_)) => Writer::create(&path, header, level),
             Err(ArchiveError::Finished(_)) => {
                 let finished = Archive::open(&path).map_err(|error| Error::new(exit, error))?;
-                let archived = &finished.manifest().header.source.snapshot;
-                if is_state_now(directory.records(), archived, &snapshot.state) {
+                if is_of(&finished.manifest().header) {
                     return Ok(None);
                 }
                 return Err(Error::new(exit, ArchivingError::OtherState(path)));
             }
-            Err(ArchiveError::NothingToResume(_)) => Writer::create(&path, header, level).map(Some),
-            other => other.map(Some),
-        }
-        .map_err(|error| Error::new(exit, error))
+            begun => begun,
+        };
+        begun.map(Some).map_err(|error| Error::new(exit, error))
     }
 
     /// Completes the archive: everything that is no row, and the manifest.
@@ -194,15 +198,13 @@ pub(super) fn confirm(writer: &Writer, plan: &Plan, found: &Found) -> Result<(),
         });
         let archived: Digest = digests.sum();
         let counted = found.counted[table].unwrap_or_default();
+        let (directory, name) = (|| writer.directory().to_owned(), planned.name.to_string());
         if archived.rows != counted {
-            return Err(ArchivingError::Count {
-                table: planned.name.to_string(),
-                archived: archived.rows,
-                counted,
-            });
+            let archived = archived.rows;
+            return Err(ArchivingError::Count { directory: directory(), table: name, archived, counted });
         }
         if archived != found.copied[table] {
-            return Err(ArchivingError::Rows(planned.name.to_string()));
+            return Err(ArchivingError::Rows { directory: directory(), table: name });
         }
     }
     Ok(())

@@ -431,14 +431,6 @@ async fn tied<'a>(target: &Session, tables: &[&'a TablePlan]) -> Result<Vec<&'a 
     Ok(tables.iter().copied().filter(is_tied).collect())
 }
 
-/// Whether every row that the run has read is of this state of the source.
-pub(super) fn is_one_state(records: &[Record], now: &SourceState) -> bool {
-    records.iter().all(|record| match record {
-        Record::Planned { state } => state.is_proven_equal(now),
-        _ => true,
-    })
-}
-
 /// Whether the state that has this snapshot is the one that the source is in now.
 pub(super) fn is_state_now(records: &[Record], snapshot: &str, now: &SourceState) -> bool {
     snapshot == now.snapshot

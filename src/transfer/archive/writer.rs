@@ -177,6 +177,11 @@ impl Writer {
         let _ = fs::remove_dir(&self.0.directory);
     }
 
+    /// Where the archive is.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
     /// What the archive was begun with.
     pub fn header(&self) -> &Header {
         &self.0.header
