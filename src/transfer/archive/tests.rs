@@ -142,6 +142,20 @@ async fn an_archive_is_read_as_it_was_written() {
     }
 }
 
+#[test]
+fn an_archive_that_is_taken_back_leaves_the_directory_that_was_there() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let (own, theirs) = (scratch.path().join("own"), scratch.path().join("theirs"));
+    fs::create_dir(&theirs).expect("made");
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o750)).expect("allowed");
+    for directory in [&own, &theirs] {
+        Writer::create(directory, header(), Level::default()).expect("begins").discard();
+    }
+    assert!(!own.exists());
+    assert_eq!(fs::metadata(&theirs).expect("is there").permissions().mode() & 0o777, 0o750);
+    assert_eq!(fs::read_dir(&theirs).expect("a directory").count(), 0);
+}
+
 #[tokio::test]
 async fn several_frames_and_several_lanes() {
     let scratch = tempfile::tempdir().expect("a directory");

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -80,6 +80,8 @@ pub struct Writer(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     directory: PathBuf,
+    /// Whether this writer has made the directory.
+    is_made: bool,
     header: Header,
     level: Level,
     state: Mutex<State>,
@@ -94,11 +96,14 @@ struct State {
 impl Writer {
     /// Begins an archive in `directory`, which does not exist or is empty. Blocks for a few file operations.
     pub fn create(directory: &Path, header: Header, level: Level) -> Result<Writer, ArchiveError> {
-        let created = match DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => adopt(directory),
-            other => other.map_err(ArchiveError::io("create", directory)),
+        let is_made = match DirBuilder::new().mode(0o700).create(directory) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                ensure_vacant(directory)?;
+                false
+            }
+            Err(error) => return Err(ArchiveError::io("create", directory)(error)),
         };
-        created?;
         let path = directory.join(JOURNAL);
         let journal = OpenOptions::new()
             .write(true)
@@ -110,8 +115,8 @@ impl Writer {
         let opening = Opening { format: FORMAT.to_owned(), version: VERSION, header };
         state.append(&opening).map_err(ArchiveError::io("write", &path))?;
         sync_directory(directory)?;
-        let directory = directory.to_owned();
-        Ok(Writer(Arc::new(Inner { directory, header: opening.header, level, state: Mutex::new(state) })))
+        let (directory, header, state) = (directory.to_owned(), opening.header, Mutex::new(state));
+        Ok(Writer(Arc::new(Inner { directory, is_made, header, level, state })))
     }
 
     /// Goes on with an archive that was begun and not finished. The caller compares [`Writer::header`] with
@@ -155,7 +160,8 @@ impl Writer {
             Ok(())
         })?;
         let state = Mutex::new(State { journal, done });
-        Ok(Writer(Arc::new(Inner { directory: directory.to_owned(), header, level, state })))
+        let directory = directory.to_owned();
+        Ok(Writer(Arc::new(Inner { directory, is_made: false, header, level, state })))
     }
 
     /// Begins an archive again that was begun and not finished, because its rows must come from another snapshot.
@@ -171,10 +177,13 @@ impl Writer {
         Writer::resume(directory, level)
     }
 
-    /// Takes back the beginning of an archive that has no file yet. What cannot be removed is left.
+    /// Takes back the beginning of an archive that has no file yet. What cannot be removed is left, and so is a
+    /// directory that was there before.
     pub fn discard(&self) {
         let _ = fs::remove_file(self.0.directory.join(JOURNAL));
-        let _ = fs::remove_dir(&self.0.directory);
+        if self.0.is_made {
+            let _ = fs::remove_dir(&self.0.directory);
+        }
     }
 
     /// Where the archive is.
@@ -383,16 +392,6 @@ pub fn ensure_vacant(directory: &Path) -> Result<(), ArchiveError> {
             None => Ok(()),
         },
     }
-}
-
-/// Takes a directory of the caller's, if it is empty.
-fn adopt(directory: &Path) -> Result<(), ArchiveError> {
-    let mut entries = fs::read_dir(directory).map_err(ArchiveError::io("read", directory))?;
-    if entries.next().is_some() {
-        return Err(ArchiveError::NotEmpty(directory.to_owned()));
-    }
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-        .map_err(ArchiveError::io("protect", directory))
 }
 
 /// Creates the directories between `root` and `path`, never through a symbolic link.
