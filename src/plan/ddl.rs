@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::catalog::{Catalog, ConstraintKind};
+use crate::catalog::{Catalog, Constraint, ConstraintKind};
 use crate::pg::{QualifiedName, display_identifier, quote_identifier};
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::plan::create_privilege::{self, Ungranted};
@@ -343,13 +343,8 @@ fn foreign_key(
     table: Option<usize>,
     input: &Input<'_>,
 ) -> Phase {
-    let referenced = input
-        .source
-        .constraints
-        .iter()
-        .filter(|found| found.kind == ConstraintKind::ForeignKey && Some(&found.table) == relation)
-        .find(|found| entry.tag.ends_with(&format!(" {}", found.name)))
-        .and_then(|found| found.references.as_ref())
+    let referenced = relation
+        .and_then(|relation| referenced(&entry.tag, relation, &input.source.constraints))
         .and_then(|name| input.tables.iter().position(|table| table.name == *name));
     match (table, referenced) {
         (Some(table), Some(referenced)) => {
@@ -358,5 +353,43 @@ fn foreign_key(
             Phase::ForeignKey { tables }
         }
         _ => Phase::Finish,
+    }
+}
+
+/// The table that a foreign key points to. The tag of what belongs to a table is the table's name, a blank, and its own.
+fn referenced<'a>(
+    tag: &str,
+    relation: &QualifiedName,
+    constraints: &'a [Constraint],
+) -> Option<&'a QualifiedName> {
+    constraints
+        .iter()
+        .filter(|found| found.kind == ConstraintKind::ForeignKey && found.table == *relation)
+        .find(|found| tag == format!("{} {}", found.table.name, found.name))?
+        .references
+        .as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_key_is_not_taken_for_one_whose_name_ends_alike() {
+        let asset = QualifiedName::new("public", "asset");
+        let constraint = |name: &str, references: &str| Constraint {
+            table: asset.clone(),
+            name: name.to_owned(),
+            kind: ConstraintKind::ForeignKey,
+            is_validated: true,
+            references: Some(QualifiedName::new("public", references)),
+            definition: String::new(),
+        };
+        let constraints = [constraint("owner", "person"), constraint("asset owner", "company")];
+        for (tag, expected) in [("asset owner", "person"), ("asset asset owner", "company")] {
+            let found = referenced(tag, &asset, &constraints).map(|name| name.name.as_str());
+            assert_eq!(found, Some(expected), "{tag}");
+        }
+        assert_eq!(referenced("album owner", &asset, &constraints), None);
     }
 }
