@@ -47,6 +47,7 @@ pub use check::Checked;
 pub use dump::{Dumped, dump};
 pub use outcome::{Interrupted, Outcome};
 use outcome::{Lost, TargetLost};
+pub(crate) use prepare::scratch;
 pub use replace::ReplaceError;
 pub use resume::ResumeError;
 

@@ -1,6 +1,5 @@
 //! Each command: its settings from its arguments, and what it came to.
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -115,8 +114,7 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
     );
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let choices = connections::choices(&options.choices).or_default();
-    let scratch = std::env::temp_dir().join(format!("pgmove-verify-{}", std::process::id()));
-    let is_made = std::fs::DirBuilder::new().mode(0o700).create(&scratch).is_ok();
+    let scratch = run::scratch()?;
     let asked = verify::Options {
         reading: Reading {
             method: match (options.counts, options.reread) {
@@ -131,15 +129,11 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
             stop: stop.clone(),
         },
         choices,
-        clients: is_made.then(|| (connections.client.clone(), scratch.clone())),
+        client: connections.client.clone(),
+        scratch: scratch.path().to_owned(),
     };
     let comparing = verify::verify(&source, &target, &asked);
-    let comparison = Box::pin(naming_lock_holders(&[&source, &target], comparing)).await;
-    if is_made {
-        // Two dumps of schemas; what stays of them in the system's temporary directory harms nobody.
-        let _ = std::fs::remove_dir_all(&scratch);
-    }
-    let comparison = comparison?;
+    let comparison = Box::pin(naming_lock_holders(&[&source, &target], comparing)).await?;
     let scope = Scope { as_of: Some(jiff::Timestamp::now()), ..Scope::default() };
     Ok(Ended { exit: comparison.verdict().exit(), comparison: Some(comparison), scope, ..Ended::default() })
 }

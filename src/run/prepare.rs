@@ -1,7 +1,7 @@
 //! From the snapshot to the plan, and the plan onto the disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::archive::row_counts;
 use super::{Checked, Context, Outcome, Source};
@@ -208,20 +208,41 @@ impl Fault for Unreadable {
     }
 }
 
-/// A private directory that goes away.
-pub(super) fn scratch() -> Result<Scratch, Error> {
+/// There is no place for a private directory.
+#[derive(Debug, thiserror::Error)]
+#[error("could not create {}", .path.display())]
+struct NoScratch {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+impl Fault for NoScratch {
+    fn class(&self) -> Class {
+        Class::Environment
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("let TMPDIR name a directory that can be written".into())
+    }
+}
+
+/// A private directory in the one for temporary files.
+pub(crate) fn scratch() -> Result<Scratch, Error> {
     let random = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 1);
     let path = std::env::temp_dir().join(format!("pgmove-{random:016x}"));
     let made = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&path);
-    made.map(|()| Scratch(path.clone())).map_err(|source| {
-        Error::new(Exit::Refused, crate::journal::JournalError::Io { action: "create", path, source })
-    })
+    match made {
+        Ok(()) => Ok(Scratch(path)),
+        Err(source) => Err(Error::new(Exit::Refused, NoScratch { path, source })),
+    }
 }
 
-pub(super) struct Scratch(std::path::PathBuf);
+/// A private directory that goes when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

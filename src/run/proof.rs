@@ -17,7 +17,7 @@ use crate::schema::Entry;
 use crate::transfer::lane::Found;
 use crate::transfer::snapshot::Snapshot;
 use crate::verify::read::{self, Method, Request};
-use crate::verify::schema::Schema;
+use crate::verify::schema::{Held, Schema};
 use crate::verify::subjects::{self, Reading};
 use crate::verify::{
     self, Aspect, Comparison, Outcome, TableResult, Verdict, VerifyError, large_objects, locate, sequences,
@@ -140,7 +140,8 @@ impl Context<'_> {
     ) -> Result<(), VerifyError> {
         let (existing, choices) = (&plan.existing_schemas, &self.choices);
         let schemas = [Ok(source), found];
-        verify::schema::compare(schemas, catalogs, existing, choices, &self.target, comparison).await
+        verify::schema::compare(schemas, catalogs, existing, choices, (&self.target, Held::Stop), comparison)
+            .await
     }
 
     async fn compare_large_objects(

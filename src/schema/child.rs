@@ -96,6 +96,17 @@ pub enum ChildError {
     },
 }
 
+/// libpq's own words for a connection that could not be made or broke off.
+const BROKEN: [&str; 7] = [
+    "server closed the connection",
+    "SSL connection has been closed unexpectedly",
+    "could not receive data from server",
+    "could not send data to server",
+    "could not connect",
+    "Connection refused",
+    "connection to server",
+];
+
 impl Fault for ChildError {
     fn class(&self) -> Class {
         Class::Environment
@@ -104,8 +115,7 @@ impl Fault for ChildError {
     fn is_retryable(&self) -> bool {
         matches!(self, ChildError::Stalled { .. })
             || matches!(self, ChildError::Failed { message, .. }
-                if ["server closed the connection", "could not connect", "Connection refused", "connection to server"]
-                    .iter().any(|text| message.contains(text)))
+                if BROKEN.iter().any(|text| message.contains(text)))
     }
 
     fn hint(&self) -> Option<String> {

@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::child::{ChildEndpoint, ChildError, ChildLimits, own_warnings, run};
 use super::client::ClientTools;
@@ -66,6 +66,8 @@ pub enum DumpError {
     Dump {
         /// The server it was reading.
         side: Side,
+        /// Whether it waited in vain for the lock of a table.
+        is_lock_timeout: bool,
         /// What it said.
         #[source]
         cause: ChildError,
@@ -94,9 +96,9 @@ impl Fault for DumpError {
     fn class(&self) -> Class {
         match self {
             DumpError::Archive { .. } => Class::Environment,
-            DumpError::Dump { side, cause: ChildError::Failed { .. } | ChildError::Stalled { .. } } => {
-                side.class()
-            }
+            DumpError::Dump {
+                side, cause: ChildError::Failed { .. } | ChildError::Stalled { .. }, ..
+            } => side.class(),
             DumpError::Dump { cause, .. } | DumpError::Restore { cause, .. } => cause.class(),
             DumpError::Encoding { .. } => Class::Source,
             DumpError::Script(error) => error.class(),
@@ -109,12 +111,7 @@ impl Fault for DumpError {
 
     fn lock_timeout(&self) -> Option<Side> {
         match self {
-            // The server may speak another language; this is pg_dump's own word for the statement that failed.
-            DumpError::Dump { side, cause: ChildError::Failed { message, .. } }
-                if message.contains("LOCK TABLE") =>
-            {
-                Some(*side)
-            }
+            DumpError::Dump { side, is_lock_timeout: true, .. } => Some(*side),
             _ => None,
         }
     }
@@ -142,6 +139,7 @@ pub async fn dump_schema(request: &DumpRequest<'_>) -> Result<SchemaDump, DumpEr
         .open(archive)
         .map_err(|cause| DumpError::Archive { path: archive.display().to_string(), cause })?;
     let scratch = archive.parent().unwrap_or(archive);
+    let begun = Instant::now();
     let output = run(
         &request.tools.pg_dump,
         &dump_arguments(request),
@@ -149,7 +147,13 @@ pub async fn dump_schema(request: &DumpRequest<'_>) -> Result<SchemaDump, DumpEr
         request.limits,
     )
     .await
-    .map_err(|cause| DumpError::Dump { side: request.side, cause })?;
+    .map_err(|cause| {
+        // The server may speak another language; this is pg_dump's own word for the statement that failed. A table that
+        // the role may not read is refused there too, and at once.
+        let is_lock = matches!(&cause, ChildError::Failed { message, .. } if message.contains("LOCK TABLE"));
+        let is_lock_timeout = is_lock && begun.elapsed() >= lock_wait(request);
+        DumpError::Dump { side: request.side, is_lock_timeout, cause }
+    })?;
     let entries = entries_of(request.tools, archive, request.limits).await?;
     Ok(SchemaDump { entries, warnings: own_warnings(&output.stderr), archive: archive.to_owned() })
 }
@@ -184,11 +188,14 @@ fn dump_arguments(request: &DumpRequest<'_>) -> Vec<OsString> {
     if let Some(snapshot) = request.snapshot {
         arguments.push(format!("--snapshot={snapshot}").into());
     }
-    // At most half of the stall, so that pg_dump can say which table it waited for before it is stopped for its silence.
-    let lock_wait = LOCK_WAIT.min(request.limits.stall / 2);
-    arguments.push(format!("--lock-wait-timeout={}", lock_wait.as_millis()).into());
+    arguments.push(format!("--lock-wait-timeout={}", lock_wait(request).as_millis()).into());
     arguments.push(with_path("--file=", request.archive));
     arguments
+}
+
+/// At most half of the stall, so that pg_dump can say which table it waited for before it is stopped for its silence.
+fn lock_wait(request: &DumpRequest<'_>) -> Duration {
+    LOCK_WAIT.min(request.limits.stall / 2)
 }
 
 fn with_path(option: &str, path: &Path) -> OsString {

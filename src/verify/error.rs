@@ -8,6 +8,12 @@ use crate::schema::DumpError;
 use crate::transfer::archive::ArchiveError;
 use crate::transfer::lane::LaneError;
 
+/// Whether an error says nothing about what was asked for: it may be gone when somebody asks again, so it is no
+/// outcome of a check, which would stand.
+pub(super) fn is_passing(error: &impl Fault) -> bool {
+    error.is_retryable() || error.lock_timeout().is_some()
+}
+
 /// Why a comparison broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {

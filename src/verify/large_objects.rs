@@ -17,7 +17,7 @@ use crate::transfer::lane::large_object::{Description, attachment};
 use crate::transfer::large_object::Piece;
 use crate::transfer::relay::{HEADER, RelayError, TRAILER};
 use crate::verify::rights::{self, Holder};
-use crate::verify::{Aspect, Comparison, Outcome, VerifyError};
+use crate::verify::{Aspect, Comparison, Outcome, VerifyError, is_passing};
 
 /// Large objects of a page.
 const PAGE: i64 = 200;
@@ -70,6 +70,7 @@ pub async fn compare_places(
 ) -> Result<(), VerifyError> {
     let outcome = match findings(places, owner, roles).await {
         Ok(findings) => findings.outcome(limit),
+        Err(error) if is_passing(&error) => return Err(error),
         Err(VerifyError::Session(SessionError::Statement { side, error, .. })) if error.code().is_some() => {
             Outcome::not_compared(format!("could not be read on the {side}: {}", describe(&error)))
         }

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Exit;
 pub use error::VerifyError;
+use error::is_passing;
 pub use read::{Method, Read};
 pub use snapshot::Snapshot;
 pub use standalone::{Options, compare_objects, verify};

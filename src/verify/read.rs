@@ -20,7 +20,7 @@ use crate::transfer::pool::{self, Ended, Worker};
 use crate::transfer::relay::{self, RelayError};
 use crate::transfer::schedule::{Schedule, Task};
 use crate::verify::snapshot::Snapshot;
-use crate::verify::{VerifyError, hash};
+use crate::verify::{VerifyError, hash, is_passing};
 
 /// How rows are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -292,5 +292,5 @@ fn refusal(error: &LaneError) -> Option<String> {
         } => source,
         _ => return None,
     };
-    (source.code().is_some() && !error.is_retryable()).then(|| describe(source))
+    (source.code().is_some() && !is_passing(error)).then(|| describe(source))
 }

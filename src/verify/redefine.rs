@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::pg::{Access, Endpoint, QualifiedName, Session, SessionError, describe, quote_identifier};
 use crate::schema::{Entry, EntryClass, SESSION_SETTINGS, index_statement};
+use crate::verify::is_passing;
 
 /// What became of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub async fn redefine(target: &Endpoint, entry: &Entry) -> Result<Redefined, Ses
     session.run("ROLLBACK", "roll the trial back").await?;
     session.close().await;
     match tried {
+        Err(error) if is_passing(&error) => Err(error),
         Ok(true) => Ok(Redefined::Unchanged),
         Ok(false) => Ok(Redefined::Changed),
         Err(SessionError::Statement { error, side, what }) => match error.code() {
@@ -127,12 +129,6 @@ fn trial(entry: &Entry) -> Option<Trial> {
 
 /// Errors that say nothing about the definition.
 fn is_refusal(code: &SqlState) -> bool {
-    [
-        &SqlState::INSUFFICIENT_PRIVILEGE,
-        &SqlState::READ_ONLY_SQL_TRANSACTION,
-        &SqlState::LOCK_NOT_AVAILABLE,
-        &SqlState::T_R_DEADLOCK_DETECTED,
-        &SqlState::QUERY_CANCELED,
-    ]
-    .contains(&code)
+    [&SqlState::INSUFFICIENT_PRIVILEGE, &SqlState::READ_ONLY_SQL_TRANSACTION, &SqlState::QUERY_CANCELED]
+        .contains(&code)
 }

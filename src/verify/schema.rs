@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::catalog::Catalog;
+use crate::error::Fault as _;
 use crate::pg::server_error::describe_chain;
-use crate::pg::{Endpoint, SessionError, display_identifier};
+use crate::pg::{Endpoint, display_identifier};
 use crate::plan::VectorIndexChoice;
 use crate::plan::ddl::{self, Input};
 use crate::plan::vector::is_vector_method;
@@ -24,7 +25,7 @@ use crate::schema::{
 };
 use crate::settings::Choices;
 use crate::verify::redefine::{self, Redefined};
-use crate::verify::{Aspect, Comparison, Outcome, TableResult, VerifyError};
+use crate::verify::{Aspect, Comparison, Outcome, TableResult, VerifyError, is_passing};
 
 /// pgmove's own schema on the target, while a run lasts.
 const SCHEMA: &str = "pgmove";
@@ -54,9 +55,19 @@ pub async fn read(
     match dump_schema(&request).await {
         Ok(dump) => Ok(Ok(dump.entries)),
         Err(_) if limits.cancel.is_cancelled() => Err(VerifyError::Interrupted),
+        Err(error) if is_passing(&error) => Err(error.into()),
         // pg_dump reads everything or nothing: one table that it may not lock is enough.
         Err(error) => Ok(Err(describe_chain(&error))),
     }
+}
+
+/// What becomes of a definition that cannot be tried because somebody holds a lock on its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// An error: a run can be resumed, and its verdict stands.
+    Stop,
+    /// A check that was not made: a comparison by itself can be repeated.
+    Tell,
 }
 
 /// Compares the DDL of both sides. `existing_schemas` are those that the target had before the move; `target` is asked what it makes of definitions that two majors write differently.
@@ -65,7 +76,7 @@ pub async fn compare(
     [ours, theirs]: [&Catalog; 2],
     existing_schemas: &[ExistingSchema],
     choices: &Choices,
-    target: &Endpoint,
+    (target, held): (&Endpoint, Held),
     comparison: &mut Comparison,
 ) -> Result<(), VerifyError> {
     let [source, found] = match schemas {
@@ -96,14 +107,14 @@ pub async fn compare(
         jobs: 1,
         setting_contexts: &BTreeMap::new(),
     };
-    check(&source, &found, &input, target, comparison).await
+    check(&source, &found, &input, (target, held), comparison).await
 }
 
 async fn check(
     source: &[Entry],
     found: &[Entry],
     input: &Input<'_>,
-    target: &Endpoint,
+    (target, held): (&Endpoint, Held),
     comparison: &mut Comparison,
 ) -> Result<(), VerifyError> {
     let (expected, changes) = expected(source, input);
@@ -153,7 +164,7 @@ async fn check(
         let existing = existing_schema(&difference.key, input).filter(|_| holds(other, entry)).map(kept);
         let outcome = match existing.or_else(|| vector_indexes(entry, other, input.vector_index)) {
             Some(detail) => Outcome::as_planned(detail),
-            None if has_other_major => asked(target, entry, other).await?,
+            None if has_other_major => asked((target, held), entry, other).await?,
             None => Outcome::different(shown(entry, other)),
         };
         outcomes.insert(difference.key.clone(), outcome);
@@ -317,7 +328,11 @@ fn vector_indexes(entry: &Entry, other: &Entry, choice: VectorIndexChoice) -> Op
 }
 
 /// Asks the target whether both say the same.
-async fn asked(target: &Endpoint, entry: &Entry, other: &Entry) -> Result<Outcome, VerifyError> {
+async fn asked(
+    (target, held): (&Endpoint, Held),
+    entry: &Entry,
+    other: &Entry,
+) -> Result<Outcome, VerifyError> {
     // What stands beside the definition (the owner) must be equal as it stands.
     let rest = |entry: &Entry| {
         let mut rest = entry.clone();
@@ -327,17 +342,18 @@ async fn asked(target: &Endpoint, entry: &Entry, other: &Entry) -> Result<Outcom
     if !compare_entries(&rest(entry), &rest(other), &TOLERANCES).is_equal() {
         return Ok(Outcome::different(shown(entry, other)));
     }
+    let not_asked = |reason: String| {
+        Outcome::not_compared(format!(
+            "both majors write it differently, and the target could not be asked: {reason}; {}",
+            shown(entry, other)
+        ))
+    };
     Ok(match redefine::redefine(target, entry).await {
         Ok(Redefined::Unchanged) => Outcome::Equal,
         Ok(Redefined::Changed | Redefined::Unknown) => Outcome::different(shown(entry, other)),
-        Ok(Redefined::Refused(reason)) => Outcome::not_compared(format!(
-            "both majors write it differently, and the target could not be asked: {reason}; {}",
-            shown(entry, other)
-        )),
-        Err(error @ SessionError::Connect(_)) => return Err(error.into()),
-        Err(error) => Outcome::not_compared(format!(
-            "both majors write it differently, and the target could not be asked: {error}"
-        )),
+        Ok(Redefined::Refused(reason)) => not_asked(reason),
+        Err(error) if held == Held::Tell && error.lock_timeout().is_some() => not_asked(error.to_string()),
+        Err(error) => return Err(error.into()),
     })
 }
 

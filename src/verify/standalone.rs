@@ -15,6 +15,7 @@ use crate::pg::{Access, Endpoint, QualifiedName, Session};
 use crate::plan::{ddl, make};
 use crate::schema::{ChildLimits, ClientSearch, ClientTools};
 use crate::settings::Choices;
+use crate::verify::schema::Held;
 use crate::verify::settings::Expected;
 use crate::verify::subjects::{self, Reading, Subject};
 use crate::verify::{
@@ -29,9 +30,10 @@ pub struct Options {
     pub reading: Reading,
     /// What was rewritten on the way.
     pub choices: Choices,
-    /// Where `pg_dump` is, which reads the schemas, and a private directory without `source.dump` and `target.dump` for it to write
-    /// these; without it the schemas are not compared.
-    pub clients: Option<(ClientSearch, PathBuf)>,
+    /// Where `pg_dump` is, which reads the schemas.
+    pub client: ClientSearch,
+    /// A private directory for what it writes.
+    pub scratch: PathBuf,
 }
 
 /// Compares everything. What stops it before the first row is compared is a refusal.
@@ -180,24 +182,19 @@ async fn compare_schemas(
     options: &Options,
     comparison: &mut Comparison,
 ) -> Result<(), VerifyError> {
-    let not_compared = |reason: &str| [Err(reason.to_owned()), Err(reason.to_owned())];
-    let schemas = match &options.clients {
-        None => not_compared("there is no pg_dump to read it with"),
-        Some((search, directory)) => {
-            let needed = catalogs.map(|catalog| catalog.server.major().unsigned_abs());
-            match ClientTools::find(search, needed[0].max(needed[1])).await {
-                Err(error) => not_compared(&error.to_string()),
-                Ok(tools) => {
-                    let Reading { stall, ref stop, .. } = options.reading;
-                    let limits = ChildLimits { stall, cancel: stop.clone() };
-                    let read = |endpoint| schema::read(endpoint, &tools, directory, &limits);
-                    let (source, target) = tokio::try_join!(read(endpoints[0]), read(endpoints[1]))?;
-                    [source, target]
-                }
-            }
+    let needed = catalogs.map(|catalog| catalog.server.major().unsigned_abs());
+    let schemas = match ClientTools::find(&options.client, needed[0].max(needed[1])).await {
+        Err(error) => [Err(error.to_string()), Err(error.to_string())],
+        Ok(tools) => {
+            let Reading { stall, ref stop, .. } = options.reading;
+            let limits = ChildLimits { stall, cancel: stop.clone() };
+            let read = |endpoint| schema::read(endpoint, &tools, &options.scratch, &limits);
+            let (source, target) = tokio::try_join!(read(endpoints[0]), read(endpoints[1]))?;
+            [source, target]
         }
     };
     // Nobody knows which schemas the target had before: those that extensions stand in are taken for them.
     let existing = ddl::existing_schemas(catalogs[1]);
-    schema::compare(schemas, catalogs, &existing, &options.choices, endpoints[1], comparison).await
+    schema::compare(schemas, catalogs, &existing, &options.choices, (endpoints[1], Held::Tell), comparison)
+        .await
 }

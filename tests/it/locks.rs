@@ -4,7 +4,7 @@ use std::thread;
 
 use tokio::runtime::Runtime;
 
-use crate::support::{Database, Move, Running, Server, leftovers, psql, state, wait_until};
+use crate::support::{Database, Move, Running, Server, hold, leftovers, psql, state, wait_until};
 
 /// A table in several chunks, whose rows the target takes up to the lock that a test holds there, and a smaller one that
 /// is copied after it.
@@ -93,4 +93,26 @@ fn without_its_holder_a_run_stops_and_reads_again() {
     scene.run.run(&["--resume"]).assert(0, &[]);
     assert_eq!(leftovers(&scene.target), "");
     state(&scene.target).assert_equal(&state(&scene.source));
+}
+
+#[test]
+fn a_view_that_is_locked_while_it_is_compared_is_no_verdict() {
+    let (source, target) = (Server::shared(15).database(), Server::shared(17).database());
+    // 16 and later write a view of one table without the table's name; the other one takes its time to be filled.
+    source.psql(
+        "CREATE TABLE photo (id integer); CREATE VIEW seen AS SELECT photo.id FROM photo;
+         CREATE MATERIALIZED VIEW slow AS SELECT 1 AS one FROM pg_sleep(2)",
+    );
+    let run = Move::new(&source, &target).with("--accept-writes");
+    let mut running = run.start(&[]);
+    let is_copied = "SELECT count(*) > 0 FROM pgmove.ledger WHERE item LIKE 'chunk:%'";
+    assert!(wait_until(&mut running, &target, is_copied), "{}", running.output());
+    let held = hold(&target.admin_uri(), "LOCK TABLE seen IN ACCESS SHARE MODE");
+    running.wait().assert(
+        5,
+        &["could not try a definition of the source on the target", "another session holds the lock"],
+    );
+    drop(held);
+    run.run(&["--resume"]).assert(0, &[]);
+    assert_eq!(leftovers(&target), "");
 }

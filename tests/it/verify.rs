@@ -35,7 +35,7 @@ fn options(method: Method, target: &Database) -> Options {
         stop: tokio_util::sync::CancellationToken::new(),
     };
     let choices = Choices { owner: Some(target.name.clone()), vector_index: VectorIndexChoice::Keep };
-    Options { reading, choices, clients: None }
+    Options { reading, choices, client: ClientSearch::default(), scratch: PathBuf::new() }
 }
 
 async fn compared(source: &Database, target: &Database, method: Method) -> Comparison {
@@ -44,8 +44,8 @@ async fn compared(source: &Database, target: &Database, method: Method) -> Compa
 
 async fn compared_with(source: &Database, target: &Database, mut options: Options) -> Comparison {
     let scratch = tempfile::tempdir().expect("a directory");
-    let search = ClientSearch { directory: Some(client_directory()), ..ClientSearch::default() };
-    options.clients = Some((search, scratch.path().to_owned()));
+    options.client.directory = Some(client_directory());
+    options.scratch = scratch.path().to_owned();
     let [source, target] = [(Side::Source, source), (Side::Target, target)]
         .map(|(side, database)| endpoint(side, &database.uri()));
     verify(&source, &target, &options).await.expect("both can be read")
