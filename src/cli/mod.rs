@@ -66,6 +66,7 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
             comparison,
             findings: (!ended.findings.is_empty()).then_some(ended.findings.as_slice()),
             plan: ended.plan.as_ref(),
+            lines: (!ended.lines.is_empty()).then_some(ended.lines.as_slice()),
             timings: Some(timings),
             ..CommandResult::new(ended.exit)
         };

@@ -56,6 +56,9 @@ pub struct CommandResult<'a> {
     /// What was done, or would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<&'a Plan>,
+    /// What else came of it, as a person reads it: a line each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines: Option<&'a [String]>,
     /// How long it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<&'a Timings>,
@@ -92,6 +95,7 @@ impl CommandResult<'_> {
             comparison: None,
             findings: None,
             plan: None,
+            lines: None,
             timings: None,
             error: None,
         }

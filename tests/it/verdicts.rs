@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::support::{
-    Cut, Database, Ended, Fault, Install, Move, Proxy, Server, Variant, leftovers, pgmove, psql, wait_until,
+    Cut, Database, Ended, Fault, Install, Move, Proxy, Server, Variant, hold, leftovers, pgmove, psql,
+    wait_until,
 };
 
 /// The materialised view is filled again on the target, and gives the test time to write to the source.
@@ -140,4 +141,60 @@ fn a_comparison_that_breaks_off_is_not_refused_but_to_be_done_again() {
     let ended = Ended { code: output.status.code(), output: text.clone() };
     ended.assert(5, &["not finished; compare again"]);
     assert!(proxy.fired() > 0 && !text.contains("--resume"), "{text}");
+}
+
+#[test]
+fn a_comparison_without_a_directory_for_temporary_files_names_it() {
+    let [source, target] = [16, 17].map(|major| Server::shared(major).database());
+    let mut verify = pgmove();
+    verify.args(["verify", "--source", &source.uri(), "--target", &target.uri()]);
+    let output = verify.env("TMPDIR", "/nowhere").output().expect("pgmove runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    for words in ["could not create /nowhere/pgmove-", "TMPDIR"] {
+        assert!(stderr.contains(words), "no {words} in:\n{stderr}");
+    }
+}
+
+/// The last line of a command that prints JSON, with its exit code.
+fn result(arguments: &[&str]) -> (i32, Value) {
+    let output = pgmove().args(arguments).args(["--output", "json"]).output().expect("pgmove runs");
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+    let last = stdout.lines().next_back().unwrap_or_else(|| panic!("no result of {arguments:?}"));
+    let line: Value = serde_json::from_str(last).expect("each line is JSON");
+    (output.status.code().expect("no signal"), line["result"].clone())
+}
+
+#[test]
+fn a_script_is_told_all_that_a_person_is() {
+    let [source, target] = [16, 17].map(|major| Server::shared(major).database());
+    source.psql(&SAMPLE.replace("1.5", "0"));
+    let ground = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| ground.path().join(name).display().to_string();
+    let (archive, run, fences) = (path("archive"), path("run"), path("fences"));
+    let (from, to) = (source.uri(), target.uri());
+    // A session that the fence's role may not end.
+    let survivor = hold(&source.admin_uri(), "SELECT 1");
+    let moving = ["run", "--source", &from, "--target", &to, "--owner", &target.name, "--run-dir", &run];
+    let fence = ["--source", &from, "--run-dir", &fences];
+    for (code, arguments, words) in [
+        (0, [&moving[..], &["--dry-run", "--digests"]].concat(), "  public.photo"),
+        (0, vec!["dump", "--source", &from, "--accept-writes", "--archive", &archive], "has the SHA-256 "),
+        (0, [&moving[..], &["--accept-writes"]].concat(), ""),
+        (0, [&moving[..], &["--resume"]].concat(), "had ended before with the verdict: equal: "),
+        (8, [&["fence"][..], &fence[..]].concat(), "still connected, and able to write: "),
+        (0, [&["unfence"][..], &fence[..]].concat(), "accepts writes as before the fence"),
+        (0, vec!["archive", "check", &archive], "as it was written"),
+    ] {
+        let (ended, result) = result(&arguments);
+        assert_eq!(ended, code, "{arguments:?}: {result}");
+        let lines: Vec<&str> =
+            result["lines"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        assert!(words.is_empty() || lines.iter().any(|line| line.contains(words)), "{arguments:?}: {result}");
+    }
+    drop(survivor);
+    std::fs::write(ground.path().join("archive/data/0/0.zst"), "damage").expect("written");
+    let (ended, result) = result(&["archive", "check", &archive]);
+    assert_eq!(ended, 4, "{result}");
+    assert!(result["lines"][0].as_str().is_some_and(|line| line.starts_with("DAMAGED: ")), "{result}");
 }
