@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::catalog::{DatabaseIdentity, SourceState};
 use crate::error::{Class, Fault};
-use crate::schema::remove_passfiles;
+use crate::schema::remove_leftovers;
 use crate::settings::Choices;
 
 /// One line of the journal.
@@ -242,7 +242,7 @@ impl RunDirectory {
             return Err(JournalError::Missing(path.to_owned()));
         }
         let directory = Self::open_journal(path, false)?;
-        remove_passfiles(path);
+        remove_leftovers(path);
         Ok(directory)
     }
 

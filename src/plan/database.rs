@@ -149,6 +149,7 @@ impl Made {
             route,
             needs: vec![],
             statements,
+            may_hold_secrets: false,
             maintenance_work_mem: 0,
             vector_index: None,
         });

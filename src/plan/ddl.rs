@@ -156,7 +156,7 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
     let mut kept = Vec::new();
     let (mut after_schemas, mut before_rights) = (0, None);
     for original in entries {
-        if original.class.may_hold_secrets() && original.class.name() != "SERVER" {
+        if original.class.stays_behind() {
             ddl.not_carried.push(NotCarried {
                 object: original.object(),
                 reason: "its definition may hold a password; create it on the target by hand".into(),
@@ -263,6 +263,7 @@ fn create_extension(id: u32, name: &str, schema: &str, input: &Input<'_>) -> Ste
         route: if owner_may || !input.has_admin { Route::Owner } else { Route::Admin },
         needs: vec![],
         statements: vec![format!("CREATE EXTENSION IF NOT EXISTS {}{in_schema}", quote_identifier(name))],
+        may_hold_secrets: false,
         maintenance_work_mem: 0,
         vector_index: None,
     }
@@ -288,6 +289,7 @@ fn step(entry: &Entry, index: Option<VectorIndexPlan>, input: &Input<'_>) -> Ste
         route: if needs_admin(entry, input) { Route::Admin } else { Route::Owner },
         needs: entry.dependencies.clone(),
         statements: entry.commands(),
+        may_hold_secrets: entry.class.may_hold_secrets(),
         maintenance_work_mem,
         vector_index: index,
         phase,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Database, UserObjects};
 use crate::pg::{Oid, QualifiedName};
 use crate::schema::Change;
+use crate::schema::lexer::mask_strings;
 use crate::schema::rewrite::{ExistingSchema, Roles};
 pub use tables::{Chunk, TablePlan};
 
@@ -56,6 +57,16 @@ pub struct Plan {
     pub rewrites: Vec<Change>,
     /// What the source has and the target will not have, with the reason.
     pub not_carried: Vec<NotCarried>,
+}
+
+impl Plan {
+    /// The plan for a person: without what may be a password.
+    pub fn shown(mut self) -> Plan {
+        for step in &mut self.steps {
+            step.statements = step.shown();
+        }
+        self
+    }
 }
 
 /// Large objects that are copied in one transaction: OIDs from (inclusive) to (inclusive).
@@ -150,10 +161,21 @@ pub struct Step {
     pub needs: Vec<u32>,
     /// The statements, after all rewrites.
     pub statements: Vec<String>,
+    /// Whether a string in them may be a password; [`Step::shown`] masks it.
+    #[serde(default)]
+    pub may_hold_secrets: bool,
     /// `maintenance_work_mem` for the step, in bytes; 0 leaves the server's.
     pub maintenance_work_mem: u64,
     /// For a vector index: what is known of it.
     pub vector_index: Option<VectorIndexPlan>,
+}
+
+impl Step {
+    /// The statements for a person.
+    pub fn shown(&self) -> Vec<String> {
+        let shown = |text: &String| if self.may_hold_secrets { mask_strings(text) } else { text.clone() };
+        self.statements.iter().map(shown).collect()
+    }
 }
 
 /// A vector index of the target.
@@ -217,6 +239,7 @@ mod tests {
     use super::LockMode::{
         AccessExclusive, AccessShare, RowExclusive, Share, ShareRowExclusive, ShareUpdateExclusive,
     };
+    use super::*;
 
     /// The documentation's table of conflicts, for the modes that a move takes.
     #[test]
@@ -229,5 +252,22 @@ mod tests {
                 assert_eq!(mode.conflicts_with(*other), cell == 'X', "{mode:?} and {other:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_may_be_a_password_is_not_shown() {
+        let step = |may_hold_secrets| Step {
+            id: 1,
+            object: "SERVER old".into(),
+            phase: Phase::PreData,
+            route: Route::Owner,
+            needs: vec![],
+            statements: vec!["CREATE SERVER old OPTIONS (password 'p;w')".into()],
+            may_hold_secrets,
+            maintenance_work_mem: 0,
+            vector_index: None,
+        };
+        assert_eq!(step(true).shown(), ["CREATE SERVER old OPTIONS (password '***')"]);
+        assert_eq!(step(false).shown(), step(false).statements);
     }
 }

@@ -233,6 +233,7 @@ pub(super) fn plan() -> Plan {
         route,
         needs: vec![],
         statements: vec![statement.into()],
+        may_hold_secrets: false,
         maintenance_work_mem: 0,
         vector_index: None,
     };
@@ -283,6 +284,7 @@ pub(super) fn plan() -> Plan {
                 "CREATE TABLE public.asset (id uuid)",
             ),
             Step {
+                may_hold_secrets: false,
                 maintenance_work_mem: 64 << 20,
                 vector_index: Some(clip),
                 ..step(3, "INDEX public.clip_index", build(1), Route::Owner, create)

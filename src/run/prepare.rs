@@ -13,7 +13,7 @@ use crate::pg::{Access, Endpoint, QualifiedName, Session, display_identifier};
 use crate::plan::make::{self, Obstacles, Request};
 use crate::plan::{Plan, TablePlan, ddl, vector};
 use crate::preflight::{Finding, Severity, few};
-use crate::schema::{ChildLimits, ClientTools, DumpRequest, Entry, dump_schema};
+use crate::schema::{self, ChildLimits, ClientTools, DumpRequest, Entry};
 use crate::transfer::digest::Digest;
 use crate::transfer::relay;
 use crate::transfer::snapshot::Snapshot;
@@ -137,7 +137,7 @@ impl Context<'_> {
             None
         };
         snapshot.release().await;
-        Ok(Outcome::Planned { plan: Box::new(prepared.plan), findings, digests })
+        Ok(Outcome::Planned { plan: Box::new(prepared.plan.shown()), findings, digests })
     }
 
     async fn digests(&self, plan: &Plan, snapshot: &Snapshot) -> Result<Vec<(String, Digest)>, Error> {
@@ -167,7 +167,7 @@ impl Context<'_> {
     }
 }
 
-/// The source's DDL, by pg_dump in the snapshot.
+/// The source's DDL, by pg_dump in the snapshot, as it may be kept.
 pub(super) async fn read_schema(
     tools: &ClientTools,
     source: &Endpoint,
@@ -177,8 +177,6 @@ pub(super) async fn read_schema(
     events: &Events,
 ) -> Result<Vec<Entry>, Error> {
     let archive = scratch.join(DUMP);
-    // A resumed run reads the schema again.
-    let _ = std::fs::remove_file(&archive);
     let request = DumpRequest {
         tools,
         side: Side::Source,
@@ -187,11 +185,11 @@ pub(super) async fn read_schema(
         archive: &archive,
         limits,
     };
-    let dump = dump_schema(&request).await.map_err(|error| Error::new(Exit::Refused, error))?;
+    let dump = schema::read_schema(&request).await.map_err(|error| Error::new(Exit::Refused, error))?;
     for warning in dump.warnings {
         events.note(format!("pg_dump: {warning}"));
     }
-    Ok(dump.entries)
+    Ok(dump.entries.into_iter().map(Entry::masked).collect())
 }
 
 /// A table could not be read through.

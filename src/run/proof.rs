@@ -139,7 +139,8 @@ impl Context<'_> {
         comparison: &mut Comparison,
     ) -> Result<(), VerifyError> {
         let (existing, choices) = (&plan.existing_schemas, &self.choices);
-        let schemas = [Ok(source), found];
+        let masked = |entries: Vec<Entry>| entries.into_iter().map(Entry::masked).collect();
+        let schemas = [Ok(masked(source)), found.map(masked)];
         verify::schema::compare(schemas, catalogs, existing, choices, (&self.target, Held::Stop), comparison)
             .await
     }
@@ -234,8 +235,10 @@ impl Context<'_> {
         let now =
             verify::schema::read(self.source.server(), tools, moved.directory.path(), &self.limits()).await?;
         Ok(match now {
-            Ok(now) => resume::first_change(moved.schema, &now)
-                .map(|changed| format!("the source's schema was changed meanwhile: {changed}")),
+            Ok(now) => {
+                resume::first_change(moved.schema, &now.into_iter().map(Entry::masked).collect::<Vec<_>>())
+                    .map(|changed| format!("the source's schema was changed meanwhile: {changed}"))
+            }
             Err(reason) => Some(format!("the source's schema could not be read again: {reason}")),
         })
     }

@@ -237,7 +237,7 @@ fn item(step: &Step) -> String {
 fn refused(step: &Step, error: ApplyError) -> ApplyError {
     const SHOWN: usize = 600;
     let ApplyError::Session(source) = error else { return error };
-    let mut statement = step.statements.join("; ");
+    let mut statement = step.shown().join("; ");
     if let Some((cut, _)) = statement.char_indices().nth(SHOWN) {
         statement.truncate(cut);
         statement.push_str(" ...");

@@ -276,13 +276,17 @@ impl Passfile {
     }
 }
 
-/// Removes the password files that a killed process left in its run directory. Its process id may be this one's: in
-/// a container every first process has the same.
-pub(crate) fn remove_passfiles(scratch: &Path) {
-    let entries = std::fs::read_dir(scratch).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("passfile-")) {
+/// Removes what may hold passwords and a killed process left in its run directory: password files, and what `pg_dump`
+/// wrote. Its process id may be this one's: in a container every first process has the same.
+pub(crate) fn remove_leftovers(scratch: &Path) {
+    for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let name = entry.file_name();
         // What cannot be removed stays as private as it was.
-        let _ = std::fs::remove_dir_all(entry.path());
+        let _ = match name.to_string_lossy() {
+            name if name.starts_with("passfile-") => std::fs::remove_dir_all(entry.path()),
+            name if name.ends_with(".dump") => std::fs::remove_file(entry.path()),
+            _ => Ok(()),
+        };
     }
 }
 
@@ -346,8 +350,10 @@ mod tests {
         assert_eq!(std::fs::read_dir(scratch.path()).expect("a directory").count(), 0);
         // One of a process that was killed.
         std::mem::forget(Passfile::write(&"secret".to_owned().into(), scratch.path()).expect("written"));
-        std::fs::write(scratch.path().join("plan.json"), "{}").expect("written");
-        remove_passfiles(scratch.path());
+        for name in ["plan.json", "schema.dump"] {
+            std::fs::write(scratch.path().join(name), "{}").expect("written");
+        }
+        remove_leftovers(scratch.path());
         assert_eq!(std::fs::read_dir(scratch.path()).expect("a directory").count(), 1);
     }
 }

@@ -158,14 +158,17 @@ pub async fn dump_schema(request: &DumpRequest<'_>) -> Result<SchemaDump, DumpEr
     Ok(SchemaDump { entries, warnings: own_warnings(&output.stderr), archive: archive.to_owned() })
 }
 
-/// Reads the entries of an archive again; it needs no server.
-pub async fn read_archive(
-    tools: &ClientTools,
-    archive: &Path,
-    limits: &ChildLimits,
-) -> Result<SchemaDump, DumpError> {
-    let entries = entries_of(tools, archive, limits).await?;
-    Ok(SchemaDump { entries, warnings: Vec::new(), archive: archive.to_owned() })
+/// The same without the archive, which may hold passwords: it goes, and so does one that a killed process has left.
+pub async fn read_schema(request: &DumpRequest<'_>) -> Result<SchemaDump, DumpError> {
+    struct Removed<'a>(&'a Path);
+    impl Drop for Removed<'_> {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(self.0);
+        }
+    }
+    let _ = std::fs::remove_file(request.archive);
+    let _removed = Removed(request.archive);
+    dump_schema(request).await
 }
 
 fn dump_arguments(request: &DumpRequest<'_>) -> Vec<OsString> {

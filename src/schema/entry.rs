@@ -6,7 +6,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::lexer::{TokenKind, mask_strings, significant_tokens};
+use super::lexer::{MASK, TokenKind, mask_strings, significant_tokens};
 use super::statement;
 use crate::pg::QualifiedName;
 
@@ -141,7 +141,13 @@ impl EntryClass {
 
     /// Whether the statements may carry a password: they are not shown in plans, logs and errors.
     pub fn may_hold_secrets(self) -> bool {
-        matches!(self.0, "SUBSCRIPTION" | "USER MAPPING" | "SERVER")
+        self.stays_behind() || self.0 == "SERVER"
+    }
+
+    /// Whether entries stay behind because they may carry a password. A server's options may, too; but they are what
+    /// its foreign tables are reached by.
+    pub fn stays_behind(self) -> bool {
+        [EntryClass::SUBSCRIPTION, EntryClass::USER_MAPPING].contains(&self)
     }
 }
 
@@ -194,6 +200,19 @@ impl Entry {
             Some(schema) => format!("{} {schema}.{}", self.class, self.tag),
             None => format!("{} {}", self.class, self.tag),
         }
+    }
+
+    /// What is kept of it: nothing that may be a password, where it stays behind anyway.
+    pub fn masked(mut self) -> Entry {
+        if self.class.stays_behind() {
+            self.statements = self.statements.iter().map(|text| mask_strings(text)).collect();
+        }
+        self
+    }
+
+    /// Whether [`Entry::masked`] has taken something away.
+    pub fn is_masked(&self) -> bool {
+        self.class.stays_behind() && self.statements.iter().any(|text| text.contains(MASK))
     }
 
     /// The statements for a person, joined; strings are masked where they may be secrets.

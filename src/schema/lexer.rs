@@ -116,10 +116,13 @@ pub fn significant_tokens(text: &str) -> Result<Vec<Token<'_>>, LexError> {
     Ok(found)
 }
 
+/// What stands in the place of a string constant.
+pub const MASK: &str = "'***'";
+
 /// The text with all string constants masked; nothing of a text that is not whole.
 pub fn mask_strings(text: &str) -> String {
     let found = tokens(text).unwrap_or_default();
-    found.iter().map(|token| if token.kind == TokenKind::String { "'***'" } else { token.text }).collect()
+    found.iter().map(|token| if token.kind == TokenKind::String { MASK } else { token.text }).collect()
 }
 
 struct Scanner<'a> {

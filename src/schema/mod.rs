@@ -28,10 +28,10 @@ pub mod script;
 pub mod split;
 pub mod statement;
 
-pub(crate) use child::remove_passfiles;
+pub(crate) use child::remove_leftovers;
 pub use child::{ChildEndpoint, ChildError, ChildLimits};
 pub use client::{ClientError, ClientSearch, ClientTools, ClientVersion};
-pub use dump::{DumpError, DumpRequest, SchemaDump, dump_schema, read_archive};
+pub use dump::{DumpError, DumpRequest, SchemaDump, dump_schema, read_schema};
 pub use entry::{Entry, EntryClass, Section};
 pub use normalize::{Comparison, Difference, EntryKey, Tolerance, Tolerated, compare};
 pub use privilege::superuser_reason;

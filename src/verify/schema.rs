@@ -21,7 +21,7 @@ use crate::plan::vector::is_vector_method;
 use crate::schema::rewrite::ExistingSchema;
 use crate::schema::{
     Change, ChildEndpoint, ChildLimits, ClientTools, DumpRequest, Entry, EntryClass, EntryKey, IndexColumn,
-    IndexStatement, Rewrite, Tolerance, compare as compare_entries, dump_schema, index_statement,
+    IndexStatement, Rewrite, Tolerance, compare as compare_entries, index_statement, read_schema,
 };
 use crate::settings::Choices;
 use crate::verify::redefine::{self, Redefined};
@@ -45,14 +45,12 @@ pub async fn read(
     limits: &ChildLimits,
 ) -> Result<Schema, VerifyError> {
     let (side, archive) = (endpoint.side, directory.join(format!("{}.dump", endpoint.side)));
-    // A resumed run reads it again.
-    let _ = std::fs::remove_file(&archive);
     let child = ChildEndpoint {
         dbname_keywords: endpoint.conninfo.keyword_string(None),
         passfile_line: endpoint.conninfo.passfile_line()?,
     };
     let request = DumpRequest { tools, endpoint: &child, snapshot: None, archive: &archive, limits, side };
-    match dump_schema(&request).await {
+    match read_schema(&request).await {
         Ok(dump) => Ok(Ok(dump.entries)),
         Err(_) if limits.cancel.is_cancelled() => Err(VerifyError::Interrupted),
         Err(error) if is_passing(&error) => Err(error.into()),
@@ -127,6 +125,9 @@ async fn check(
             continue;
         }
         let outcome = match reasons.len() {
+            _ if entry.is_masked() => Outcome::not_compared(
+                "its strings may hold a password and are not kept; `pgmove verify` compares them",
+            ),
             0 => Outcome::Equal,
             _ => Outcome::as_planned(reasons.into_iter().collect::<Vec<_>>().join("; ")),
         };

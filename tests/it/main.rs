@@ -19,6 +19,7 @@ mod replace;
 mod resume;
 mod rights;
 mod schema;
+mod secrets;
 mod servers;
 mod sql;
 mod stalls;
