@@ -61,6 +61,7 @@ pub struct Plan {
 
 impl Plan {
     /// The plan for a person: without what may be a password.
+    #[must_use]
     pub fn shown(mut self) -> Plan {
         for step in &mut self.steps {
             step.statements = step.shown();

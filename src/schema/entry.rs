@@ -203,6 +203,7 @@ impl Entry {
     }
 
     /// What is kept of it: nothing that may be a password, where it stays behind anyway.
+    #[must_use]
     pub fn masked(mut self) -> Entry {
         if self.class.stays_behind() {
             self.statements = self.statements.iter().map(|text| mask_strings(text)).collect();
