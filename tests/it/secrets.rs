@@ -116,7 +116,7 @@ fn passwords_are_found_nowhere() {
     source.admin_psql("DROP SUBSCRIPTION upstream");
     source.admin_psql(&format!("DROP ROLE {reader}"));
     assert!(has_seen_child);
-    assert_eq!(betrayals, [String::new(); 0]);
+    assert!(betrayals.is_empty(), "{betrayals:?}");
     for (code, output) in outputs {
         let text = [output.stdout, output.stderr].concat();
         let printed = String::from_utf8_lossy(&text);
@@ -130,7 +130,7 @@ fn passwords_are_found_nowhere() {
         for secret in CONNECTION.iter().chain(&BEHIND) {
             assert!(!has(content, secret), "{secret} in {file}");
         }
-        assert!(!file.ends_with(".dump"), "{file}");
+        assert!(Path::new(file).extension().is_none_or(|extension| extension != "dump"), "{file}");
     }
     // The search finds what is there: the options of a server are moved, so the plan has them.
     let plan = found.iter().find(|(file, _)| file.ends_with("plan.json")).expect("a plan");
