@@ -7,12 +7,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, CopyInSink, CopyOutStream};
 
-use super::connect::Notice;
 use super::{ConnInfo, ConnectError, connect, quote_literal};
 use crate::error::{Class, Fault, Side};
 
@@ -142,7 +140,6 @@ pub struct Session {
     conninfo: Arc<ConnInfo>,
     copy_encoding: Option<String>,
     process: i32,
-    notices: mpsc::Receiver<Notice>,
     driver: JoinHandle<Result<(), tokio_postgres::Error>>,
 }
 
@@ -160,7 +157,6 @@ impl Session {
             conninfo: Arc::clone(&endpoint.conninfo),
             copy_encoding: endpoint.copy_encoding.clone(),
             process: 0,
-            notices: connected.notices,
             driver: tokio::spawn(connected.driver),
         };
         let read_only = if access == Access::Read { "on" } else { "off" };
@@ -224,11 +220,6 @@ impl Session {
             None => Ok(()),
             Some(_) => self.client.batch_execute("SET client_encoding TO 'UTF8'").await,
         }
-    }
-
-    /// The next message of the server that is no answer, if one is there.
-    pub fn notice(&mut self) -> Option<Notice> {
-        self.notices.try_recv().ok()
     }
 
     /// Asks the server to end the running statement, over a connection of its own.

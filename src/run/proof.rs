@@ -7,18 +7,18 @@
 use std::collections::BTreeSet;
 
 use super::{Checked, Context, Source, resume};
-use crate::catalog::{Catalog, SequenceValue, SourceState, TableKind};
+use crate::catalog::{Catalog, SequenceValue, SourceState};
 use crate::error::{Error, Exit, Side};
 use crate::event::Stage;
 use crate::journal::{RunDirectory, SCHEMA};
-use crate::pg::{Access, Endpoint, QualifiedName, Session};
+use crate::pg::{Access, Endpoint, Session};
 use crate::plan::{Plan, TablePlan};
 use crate::schema::Entry;
 use crate::transfer::lane::Found;
 use crate::transfer::snapshot::Snapshot;
-use crate::verify::read::{self, Method, Request};
+use crate::verify::read::{self, Method};
 use crate::verify::schema::{Held, Schema};
-use crate::verify::subjects::{self, Reading};
+use crate::verify::subjects::{self, Reading, tables_of};
 use crate::verify::{
     self, Aspect, Comparison, Outcome, TableResult, Verdict, VerifyError, large_objects, locate, sequences,
     settings, source,
@@ -191,18 +191,9 @@ impl Context<'_> {
             verify::Snapshot::take(&source, &tables_of(&now)).await?,
             verify::Snapshot::take(&target, &tables_of(&theirs)).await?,
         ];
-        let reading = self.reading(plan);
-        let (request, read) = read::read(Request {
-            snapshots: later,
-            tables: plan.tables.clone(),
-            sides: vec![Side::Source],
-            method: Method::Digests,
-            lanes: usize::from(reading.jobs),
-            events: reading.events,
-            stall: reading.stall,
-            stop: reading.stop,
-        })
-        .await?;
+        let reading = Reading { method: Method::Digests, ..self.reading(plan) };
+        let request = subjects::request(later, plan.tables.clone(), vec![Side::Source], &reading);
+        let (request, read) = read::read(request).await?;
         let changed = plan
             .tables
             .iter()
@@ -248,10 +239,7 @@ impl Context<'_> {
     }
 
     pub(super) async fn target_catalog(&self) -> Result<Catalog, VerifyError> {
-        let session = Session::open(&self.target, Access::Read, "pg_catalog").await?;
-        let catalog = Catalog::read(&session.client, Side::Target).await?;
-        session.close().await;
-        Ok(catalog)
+        verify::read_catalog(&self.target).await
     }
 
     pub(super) fn reading(&self, plan: &Plan) -> Reading {
@@ -268,11 +256,6 @@ impl Context<'_> {
 
 pub(super) fn encoded(endpoint: &Endpoint, plan: &Plan) -> Endpoint {
     Endpoint { copy_encoding: plan.copy_encoding.clone(), ..endpoint.clone() }
-}
-
-pub(super) fn tables_of(catalog: &Catalog) -> Vec<QualifiedName> {
-    let ordinary = catalog.tables.iter().filter(|table| table.kind == TableKind::Ordinary);
-    ordinary.map(|table| table.name.clone()).collect()
 }
 
 /// Three numbers must be one: what was copied, what the source counts, what the target holds.

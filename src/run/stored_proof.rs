@@ -3,20 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use super::proof::{NAMED_ROWS, encoded, judge, tables_of};
+use super::proof::{NAMED_ROWS, encoded, judge};
 use super::{Checked, Context};
 use crate::catalog::Catalog;
-use crate::error::Side;
 use crate::journal::RunDirectory;
-use crate::pg::{Access, Session};
 use crate::plan::Plan;
 use crate::transfer::archive::contents::{Contents, Recomputed};
 use crate::transfer::lane::Found;
 use crate::verify::large_objects::{self, Place};
-use crate::verify::{
-    self, Aspect, Comparison, VerifyError, extensions, generated, sequences, settings, subjects, validity,
-    vector_search,
-};
+use crate::verify::subjects::{self, tables_of};
+use crate::verify::{self, Aspect, Comparison, VerifyError, generated, sequences, settings};
 
 impl Context<'_> {
     /// Compares everything, with what the archive holds of the source.
@@ -39,23 +35,12 @@ impl Context<'_> {
         self.compare_recomputed(stored, plan, &theirs, snapshot.id(), comparison).await?;
         self.compare_stored_large_objects(stored, &theirs, &snapshot, comparison).await?;
         snapshot.release().await;
-        let target = Session::open(&self.target, Access::Read, "pg_catalog").await?;
-        let archived = stored
-            .sequences
-            .iter()
-            .map(|value| (value.name.clone(), Ok((value.last_value, value.is_called))));
-        let values = sequences::values(&target, Side::Target, &theirs.sequences).await?;
-        sequences::compare(&archived.collect(), &values, comparison);
-        validity::indexes(ours, &theirs, comparison);
-        validity::constraints(ours, &theirs, comparison);
-        extensions::compare(ours, &theirs, comparison);
         let expected = settings::Expected {
             before: plan.target_database.as_ref(),
             held: &["default_transaction_read_only"],
         };
-        settings::compare(ours, &theirs, expected, comparison);
-        target.close().await;
-        vector_search::compare(&self.target, &theirs, comparison).await?;
+        let values = sequences::known(&stored.sequences);
+        verify::compare_objects(&self.target, &values, [ours, &theirs], expected, comparison).await?;
         let found = self.target_schema(checked, directory).await?;
         self.compare_schema(plan, stored.entries.clone(), found, [ours, &theirs], comparison).await
     }

@@ -31,6 +31,7 @@ pub use error::VerifyError;
 use error::is_passing;
 pub use read::{Method, Read};
 pub use snapshot::Snapshot;
+pub(crate) use standalone::read_catalog;
 pub use standalone::{Options, compare_objects, verify};
 
 /// What is compared of an object.

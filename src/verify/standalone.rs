@@ -8,16 +8,16 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::catalog::{Catalog, SourceState, TableKind};
+use crate::catalog::{Catalog, SourceState};
 use crate::error::{Error, Exit};
 use crate::event::{Event, Stage};
-use crate::pg::{Access, Endpoint, QualifiedName, Session};
+use crate::pg::{Access, Endpoint, Session};
 use crate::plan::{ddl, make};
 use crate::schema::{ChildLimits, ClientSearch, ClientTools};
 use crate::settings::Choices;
 use crate::verify::schema::Held;
 use crate::verify::settings::Expected;
-use crate::verify::subjects::{self, Reading, Subject};
+use crate::verify::subjects::{self, Reading, Subject, tables_of};
 use crate::verify::{
     Comparison, Outcome, Snapshot, VerifyError, extensions, large_objects, schema, sequences, settings,
     source, validity, vector_search,
@@ -75,13 +75,9 @@ async fn check(source: &Endpoint, target: &Endpoint, options: &Options) -> Resul
     let tables = make::tables(&ours, &theirs, options.reading.jobs, None);
     let subjects = subjects::all(tables, &ours, &theirs, &mut comparison);
     options.reading.events.emit(started(&subjects));
-    let names = |catalog: &Catalog| -> Vec<QualifiedName> {
-        let ordinary = catalog.tables.iter().filter(|table| table.kind == TableKind::Ordinary);
-        ordinary.map(|table| table.name.clone()).collect()
-    };
     let snapshots = [
-        Snapshot::take(&encoded_source, &names(&ours)).await?,
-        Snapshot::take(&encoded_target, &names(&theirs)).await?,
+        Snapshot::take(&encoded_source, &tables_of(&ours)).await?,
+        Snapshot::take(&encoded_target, &tables_of(&theirs)).await?,
     ];
     Ok(Checked { begun, state, ours, theirs, subjects, snapshots, comparison })
 }
@@ -115,7 +111,8 @@ async fn read_state(endpoint: &Endpoint) -> Result<SourceState, VerifyError> {
     Ok(state)
 }
 
-async fn read_catalog(endpoint: &Endpoint) -> Result<Catalog, VerifyError> {
+/// Reads a catalog over a session of its own.
+pub(crate) async fn read_catalog(endpoint: &Endpoint) -> Result<Catalog, VerifyError> {
     let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
     let catalog = Catalog::read(&session.client, endpoint.side).await?;
     session.close().await;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, TableKind};
 use crate::error::Side;
 use crate::event::Events;
-use crate::pg::Endpoint;
+use crate::pg::{Endpoint, QualifiedName};
 use crate::plan::{TablePlan, make};
 use crate::verify::read::{self, Method, Read, Request};
 use crate::verify::{Aspect, Comparison, Outcome, Snapshot, VerifyError, generated, locate, rows};
@@ -78,7 +78,13 @@ pub async fn read_one_side(
     Ok(found.into_iter().map(of_side).collect())
 }
 
-fn request(snapshots: [Snapshot; 2], tables: Vec<TablePlan>, sides: Vec<Side>, reading: &Reading) -> Request {
+/// How tables are read with this reading.
+pub(crate) fn request(
+    snapshots: [Snapshot; 2],
+    tables: Vec<TablePlan>,
+    sides: Vec<Side>,
+    reading: &Reading,
+) -> Request {
     Request {
         snapshots,
         tables,
@@ -89,6 +95,12 @@ fn request(snapshots: [Snapshot; 2], tables: Vec<TablePlan>, sides: Vec<Side>, r
         stall: reading.stall,
         stop: reading.stop.clone(),
     }
+}
+
+/// The tables that hold rows of their own.
+pub(crate) fn tables_of(catalog: &Catalog) -> Vec<QualifiedName> {
+    let ordinary = catalog.tables.iter().filter(|table| table.kind == TableKind::Ordinary);
+    ordinary.map(|table| table.name.clone()).collect()
 }
 
 /// Tables and what the target computed again.
