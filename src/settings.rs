@@ -1,5 +1,6 @@
 //! What a command works with: validated once, after that nobody sees what was typed.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,86 @@ use crate::error::Side;
 use crate::pg::{ConnInfo, Endpoint};
 use crate::plan::VectorIndexChoice;
 use crate::schema::ClientSearch;
+
+/// Where the value of a setting comes from; a later one is stronger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "layer", rename_all = "lowercase")]
+pub enum Origin {
+    /// Nothing was said.
+    Default,
+    /// A settings file.
+    File {
+        /// Its path.
+        file: PathBuf,
+        /// The key's line, from 1.
+        line: usize,
+        /// The key's first character in the line, from 1.
+        column: usize,
+        /// The section's command, its words joined by dots; empty above all sections.
+        section: String,
+    },
+    /// An environment variable.
+    Environment {
+        /// Its name.
+        variable: String,
+    },
+}
+
+impl Origin {
+    /// How strong it is. A section is stronger than what stands above it.
+    pub fn rank(&self) -> usize {
+        match self {
+            Origin::Default => 0,
+            Origin::File { section, .. } if section.is_empty() => 1,
+            Origin::File { section, .. } => 2 + section.matches('.').count(),
+            Origin::Environment { .. } => usize::MAX,
+        }
+    }
+}
+
+/// `pgmove.toml:3:1`, or the name of the variable.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File { file, line, column, .. } => write!(f, "{}:{line}:{column}", file.display()),
+            Origin::Environment { variable } => f.write_str(variable),
+        }
+    }
+}
+
+/// What `pgmove config show` prints.
+#[derive(Debug, Serialize)]
+pub struct Overview {
+    /// The settings file, if there is one.
+    pub file: Option<PathBuf>,
+    /// Every option; one that holds differently for some commands is there several times.
+    pub options: Vec<Held>,
+    /// The variables that give passwords.
+    pub passwords: Vec<PasswordVariable>,
+}
+
+/// A value that an option has.
+#[derive(Debug, Serialize)]
+pub struct Held {
+    /// The option's name without dashes.
+    pub option: String,
+    /// A boolean, a number or a text without its password; `null` if there is none.
+    pub value: serde_json::Value,
+    /// Where it comes from.
+    pub from: Origin,
+    /// The commands for which it is so.
+    pub commands: Vec<String>,
+}
+
+/// A variable that may give a password.
+#[derive(Debug, Serialize)]
+pub struct PasswordVariable {
+    /// Its name.
+    pub variable: &'static str,
+    /// Whether it is set; its value is nobody's business.
+    pub is_set: bool,
+}
 
 /// How to reach the databases.
 #[derive(Debug, Clone)]

@@ -1,8 +1,12 @@
-//! The command line as it is typed: one definition for parsing, `--help`, and the environment variables.
+//! The command line as it is typed: one definition for parsing, `--help`, completions and man pages, the environment
+//! variables and the keys of `pgmove.toml` (`layers` gives each option its variable and its key).
+//!
+//! An option whose value may hold a password is marked by `hide_env_values`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::help;
 
@@ -11,12 +15,23 @@ use super::help;
 /// The move streams rows in binary through this machine, hashes them on the way, rebuilds indexes (vector
 /// indexes too), and then compares both sides by row counts, checksums and schema. Exit code 0 means proven.
 #[derive(Debug, Parser)]
-#[command(name = "pgmove", version, after_help = help::EXIT_CODES, max_term_width = 110)]
+#[command(name = "pgmove", version, after_help = help::PROGRAM, max_term_width = 110)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
     #[command(flatten)]
+    pub(crate) settings: Settings,
+    #[command(flatten)]
     pub(crate) display: Display,
+}
+
+/// Where settings are read from.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct Settings {
+    /// The settings file, which may hold every other option [default: ./pgmove.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "PGMOVE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// How a command talks.
@@ -30,7 +45,7 @@ pub(crate) struct Display {
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// What stdout carries: text for people, or JSON, one event a line and the result last
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text, env = "PGMOVE_OUTPUT")]
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 }
 
@@ -66,6 +81,29 @@ pub(crate) enum Command {
     /// Lift the fence of a source
     #[command(after_help = help::UNFENCE)]
     Unfence(Unfence),
+    /// Look into the settings
+    #[command(subcommand)]
+    Config(Config),
+    /// Print a shell's completions
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = help::MAN)]
+    Man {
+        /// Write a page for each command into this directory
+        #[arg(long, value_name = "DIRECTORY")]
+        output_dir: Option<PathBuf>,
+    },
+}
+
+impl Command {
+    /// Whether stdout is to be a file's content, to which nothing may be added.
+    pub(crate) fn prints_content(&self) -> bool {
+        matches!(self, Command::Completions { .. } | Command::Man { output_dir: None })
+    }
 }
 
 /// The two databases.
@@ -73,7 +111,7 @@ pub(crate) enum Command {
 #[command(next_help_heading = "Databases")]
 pub(crate) struct Endpoints {
     /// The database to move from: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    #[arg(long, value_name = "URI", hide_env_values = true)]
     pub(crate) source: String,
     #[command(flatten)]
     pub(crate) target: Target,
@@ -84,13 +122,13 @@ pub(crate) struct Endpoints {
 #[command(next_help_heading = "Databases")]
 pub(crate) struct Target {
     /// The database to move into; its role is an ordinary owner of the database
-    #[arg(long = "target", value_name = "URI", env = "PGMOVE_TARGET", hide_env_values = true)]
+    #[arg(long = "target", value_name = "URI", hide_env_values = true)]
     pub(crate) database: String,
     /// The same database as a superuser, for what its owner may not do (the plan names each statement)
-    #[arg(long = "target-admin", value_name = "URI", env = "PGMOVE_TARGET_ADMIN", hide_env_values = true)]
+    #[arg(long = "target-admin", value_name = "URI", hide_env_values = true)]
     pub(crate) admin: Option<String>,
     /// Where pg_dump and pg_restore are, if not on PATH (at least as new as both servers)
-    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_CLIENT_DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY")]
     pub(crate) client_directory: Option<PathBuf>,
 }
 
@@ -105,10 +143,10 @@ pub(crate) struct Load {
     #[arg(long, value_name = "DATABASE")]
     pub(crate) replace: Option<String>,
     /// Where plan and journal of the run are kept [default: pgmove-runs/<database>]
-    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    #[arg(long, value_name = "DIRECTORY")]
     pub(crate) run_dir: Option<PathBuf>,
     /// How many lanes load and build at once [default: from the servers and this machine]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
     /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
@@ -176,16 +214,16 @@ pub(crate) enum VectorIndex {
 #[derive(Debug, Args)]
 pub(crate) struct Dump {
     /// The database to dump: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    #[arg(long, value_name = "URI", hide_env_values = true)]
     pub(crate) source: String,
     /// Where the archive is written: a directory that does not exist, or is empty
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) archive: PathBuf,
     /// Where pg_dump is, if not on PATH (at least as new as the source)
-    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_CLIENT_DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY")]
     pub(crate) client_directory: Option<PathBuf>,
     /// How many lanes read at once [default: from the server and this machine]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
     /// Split tables into chunks of about this size [default: from size and jobs]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
@@ -223,10 +261,17 @@ pub(crate) enum Archive {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print every setting of every command: its value, and where that comes from; never a password
+    #[command(after_help = help::SHOW)]
+    Show,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// How many tables are compared at once
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "PGMOVE_JOBS")]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
     /// Compare row counts only
     #[arg(long)]
@@ -248,13 +293,13 @@ pub(crate) struct Verify {
 #[command(next_help_heading = "Databases")]
 pub(crate) struct Sides {
     /// The database that was moved from: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    #[arg(long, value_name = "URI", hide_env_values = true)]
     pub(crate) source: String,
     /// The database that was moved into; its owner may read everything
-    #[arg(long, value_name = "URI", env = "PGMOVE_TARGET", hide_env_values = true)]
+    #[arg(long, value_name = "URI", hide_env_values = true)]
     pub(crate) target: String,
     /// Where pg_dump is, if not on PATH (at least as new as both servers)
-    #[arg(long, value_name = "DIRECTORY", env = "PGMOVE_CLIENT_DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY")]
     pub(crate) client_directory: Option<PathBuf>,
 }
 
@@ -262,10 +307,10 @@ pub(crate) struct Sides {
 #[derive(Debug, Args)]
 pub(crate) struct Fence {
     /// The database to fence: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    #[arg(long, value_name = "URI", hide_env_values = true)]
     pub(crate) source: String,
     /// Where the former setting is kept [default: pgmove-runs/<database>]
-    #[arg(long = "run-dir", value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    #[arg(long = "run-dir", value_name = "DIRECTORY")]
     pub(crate) directory: Option<PathBuf>,
 }
 
@@ -273,10 +318,10 @@ pub(crate) struct Fence {
 #[derive(Debug, Args)]
 pub(crate) struct Unfence {
     /// The fenced database: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", env = "PGMOVE_SOURCE", hide_env_values = true)]
+    #[arg(long, value_name = "URI", hide_env_values = true)]
     pub(crate) source: String,
     /// Where the fence has kept the former setting [default: pgmove-runs/<database>]
-    #[arg(long = "run-dir", value_name = "DIRECTORY", env = "PGMOVE_RUN_DIR")]
+    #[arg(long = "run-dir", value_name = "DIRECTORY")]
     pub(crate) directory: Option<PathBuf>,
 }
 
@@ -290,7 +335,7 @@ mod tests {
 
     #[test]
     fn every_page_of_help() {
-        let mut command = Arguments::command().term_width(100);
+        let mut command = crate::cli::layers::described().term_width(100);
         command.build();
         let mut pages = String::new();
         page(&mut command, &mut pages);

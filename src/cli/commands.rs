@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Archive, Choices, Command, Dump, Fence, Load, Restore, Run, Unfence, Verify};
+use super::arguments::{Archive, Choices, Command, Config, Dump, Fence, Load, Restore, Run, Unfence, Verify};
 use super::connections;
+use super::layers::Layers;
+use super::manual;
 use crate::cutover::fence::{self, FenceError, Lifted};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
@@ -16,7 +18,7 @@ use crate::plan::Plan;
 use crate::preflight::Finding;
 use crate::report::{self, Again, Scope};
 use crate::run;
-use crate::settings::{Connections, DumpSettings, RunSettings};
+use crate::settings::{Connections, DumpSettings, Overview, RunSettings};
 use crate::transfer::archive;
 use crate::verify::read::Method;
 use crate::verify::subjects::Reading;
@@ -30,8 +32,11 @@ pub(super) struct Ended {
     pub(super) plan: Option<Plan>,
     pub(super) comparison: Option<Comparison>,
     pub(super) scope: Scope,
+    pub(super) settings: Option<Overview>,
     /// Further results, a line each.
     pub(super) lines: Vec<String>,
+    /// A file's content as the result.
+    pub(super) content: Option<String>,
 }
 
 /// A command that an error has ended, and how it is taken up again.
@@ -50,6 +55,7 @@ impl From<Error> for Failed {
 
 pub(super) async fn dispatch(
     command: &Command,
+    layers: &Layers,
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Ended, Failed> {
@@ -69,11 +75,30 @@ pub(super) async fn dispatch(
         Command::Verify(options) => anew("compare again", verify_both(options, events, stop).await),
         Command::Fence(options) => anew("fence again", fence_source(options, stop).await),
         Command::Unfence(options) => anew("unfence again", unfence_source(options, stop).await),
+        Command::Config(Config::Show) => Ok(show_settings(layers)?),
+        Command::Completions { shell } => {
+            Ok(Ended { content: Some(manual::completions(*shell)), ..Ended::default() })
+        }
+        Command::Man { output_dir } => Ok(man(output_dir.as_deref())?),
     }
 }
 
 fn anew(words: &'static str, ended: Result<Ended, Error>) -> Result<Ended, Failed> {
     ended.map_err(|error| Failed { error, again: Again::Anew(words) })
+}
+
+fn show_settings(layers: &Layers) -> Result<Ended, Error> {
+    let settings = layers.overview().map_err(|error| Error::new(Exit::Usage, error))?;
+    Ok(Ended { settings: Some(settings), ..Ended::default() })
+}
+
+fn man(directory: Option<&Path>) -> Result<Ended, Error> {
+    let Some(directory) = directory else {
+        return Ok(Ended { content: Some(manual::page()), ..Ended::default() });
+    };
+    manual::write(directory).map_err(|error| Error::new(Exit::Usage, error))?;
+    let lines = vec![format!("the manual pages are in {}", directory.display())];
+    Ok(Ended { lines, ..Ended::default() })
 }
 
 async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) -> Result<Ended, Failed> {

@@ -1,4 +1,4 @@
-//! From what was typed and the environment to [`Connections`]: the only place that reads the environment.
+//! From settings to [`Connections`], with passwords from where they are.
 
 use std::env;
 use std::io::IsTerminal;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{Choices, Endpoints, Sides, Target, VectorIndex};
 use super::prompt;
 use crate::error::{Error, Exit};
-use crate::pg::{ConnInfo, Defaults};
+use crate::pg::{ConnInfo, ConnInfoError, Defaults};
 use crate::plan::VectorIndexChoice;
 use crate::schema::ClientSearch;
 use crate::settings;
@@ -20,15 +20,19 @@ use crate::settings;
 /// How long a stream or a child may stand still.
 pub(super) const STALL: Duration = Duration::from_secs(600);
 
+/// The variables that give passwords, which are no options: an option would be typed.
+pub(super) const PASSWORDS: [&str; 3] =
+    ["PGMOVE_SOURCE_PASSWORD", "PGMOVE_TARGET_PASSWORD", "PGMOVE_TARGET_ADMIN_PASSWORD"];
+
 /// A login, and where its password may come from.
 struct Login {
     name: &'static str,
     variable: &'static str,
 }
 
-const SOURCE: Login = Login { name: "source", variable: "PGMOVE_SOURCE_PASSWORD" };
-const TARGET: Login = Login { name: "target", variable: "PGMOVE_TARGET_PASSWORD" };
-const ADMIN: Login = Login { name: "target as administrator", variable: "PGMOVE_TARGET_ADMIN_PASSWORD" };
+const SOURCE: Login = Login { name: "source", variable: PASSWORDS[0] };
+const TARGET: Login = Login { name: "target", variable: PASSWORDS[1] };
+const ADMIN: Login = Login { name: "target as administrator", variable: PASSWORDS[2] };
 
 pub(super) async fn of(
     endpoints: &Endpoints,
@@ -102,9 +106,14 @@ fn packaged_clients() -> Vec<PathBuf> {
         .collect()
 }
 
-fn parse(text: &str) -> Result<ConnInfo, Error> {
+/// Reads a connection string, with the operating system's name of the user as libpq does.
+pub(super) fn connection_string(text: &str) -> Result<ConnInfo, ConnInfoError> {
     let defaults = Defaults { user: env::var("USER").ok(), home: env::var_os("HOME").map(PathBuf::from) };
-    ConnInfo::parse(text, &defaults).map_err(|error| Error::new(Exit::Usage, error))
+    ConnInfo::parse(text, &defaults)
+}
+
+fn parse(text: &str) -> Result<ConnInfo, Error> {
+    connection_string(text).map_err(|error| Error::new(Exit::Usage, error))
 }
 
 /// With its password: from the string, else the variable, else a passfile, else a prompt where there is somebody to

@@ -1,7 +1,17 @@
 //! What stands below the options of each command's `--help`.
 
-/// What every exit code means; part of `--help`, and the same as in README.md.
-pub(super) const EXIT_CODES: &str = "\
+/// Where settings may stand, and what every exit code means, the same as in README.md.
+pub(super) const PROGRAM: &str = "\
+Settings:
+  Every option may stand in ./pgmove.toml or --config FILE (jobs = 4,
+  or in a section [run] for that command alone) and in a variable
+  (PGMOVE_JOBS). What is typed is stronger than a variable, and that is
+  stronger than the file; `pgmove config show` tells what holds.
+
+Passwords:
+  PGMOVE_SOURCE_PASSWORD, PGMOVE_TARGET_PASSWORD,
+  PGMOVE_TARGET_ADMIN_PASSWORD, or ~/.pgpass.
+
 Exit codes:
   0    done and proven
   1    internal error
@@ -105,3 +115,23 @@ Both databases are only read, with one exception: a definition that two major ve
 carried out on the target and rolled back. That locks the object, or its table, exclusively for a moment, and
 waits for the lock up to 3 seconds; what cannot be tried is reported as not compared."
 );
+
+pub(super) const SHOW: &str = "\
+Examples:
+  See what each command would work with, before it does:
+    pgmove config show
+  Ask for one setting in a script:
+    pgmove config show --output json | jq '.result.settings.options[] | select(.option == \"jobs\")'";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  bash:  pgmove completions bash > ~/.local/share/bash-completion/completions/pgmove
+  zsh:   pgmove completions zsh > \"${fpath[1]}/_pgmove\"
+  fish:  pgmove completions fish > ~/.config/fish/completions/pgmove.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  Read it at once:
+    pgmove man | man -l -
+  Install the pages of all commands:
+    pgmove man --output-dir ~/.local/share/man/man1";

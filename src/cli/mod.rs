@@ -4,60 +4,85 @@ mod arguments;
 mod commands;
 mod connections;
 mod help;
+mod layers;
+mod manual;
 mod prompt;
 mod screen;
 
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use futures_util::future::OptionFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::error::Exit;
+use crate::error::{Error, Exit};
 use crate::event::Events;
 use crate::report::{self, CommandResult, Listener};
 
-use arguments::{Arguments, Output};
+use arguments::{Display, Output};
 use commands::{Ended, Failed};
+use layers::{Settled, Unsettled};
 use screen::Screen;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let typed: Vec<OsString> = env::args_os().collect();
+    let Settled { arguments, layers, notes } = match layers::settle(&typed, env::vars_os().collect()) {
+        Ok(settled) => settled,
+        Err(Unsettled::CommandLine(error)) => error.exit(),
+        Err(Unsettled::Setting(error, output)) => {
+            let screen = Screen::new(&Display { output, quiet: false, verbose: 0 });
+            return fail(&Error::new(Exit::Usage, error).into(), screen);
+        }
+    };
     let screen = Screen::new(&arguments.display);
     let (events, receiver) = Events::channel();
     let listener = Listener::start(screen.mode, receiver);
     log(arguments.display.verbose, &listener);
+    if !arguments.command.prints_content() {
+        for note in notes {
+            events.note(note);
+        }
+        if let Some(warning) = layers.warning() {
+            events.warn(warning);
+        }
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime needs only what a running process has");
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(Signals::listen().obey(stop.clone(), events.clone()));
-        commands::dispatch(&arguments.command, &events, &stop).await
+        commands::dispatch(&arguments.command, &layers, &events, &stop).await
     });
     drop(events);
     let timings = listener.finish();
-    let exit = match ended {
+    match ended {
         Ok(ended) => {
             show(&ended, &timings, screen);
-            ended.exit
+            ExitCode::from(ended.exit.code())
         }
-        Err(Failed { error, again }) => {
-            if screen.output == Output::Json {
-                let result = CommandResult { error: Some((&error).into()), ..CommandResult::new(error.exit) };
-                report::print(&result.line());
-            } else {
-                report::complain(&report::error(&error, again, screen.stderr));
-            }
-            error.exit
-        }
-    };
-    ExitCode::from(exit.code())
+        Err(failed) => fail(&failed, screen),
+    }
+}
+
+fn fail(Failed { error, again }: &Failed, screen: Screen) -> ExitCode {
+    if screen.output == Output::Json {
+        let result = CommandResult { error: Some(error.into()), ..CommandResult::new(error.exit) };
+        report::print(&result.line());
+    } else {
+        report::complain(&report::error(error, *again, screen.stderr));
+    }
+    ExitCode::from(error.exit.code())
 }
 
 fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
+    if let Some(content) = &ended.content {
+        report::print(content);
+        return;
+    }
     if screen.output == Output::Json {
         let comparison = ended.comparison.as_ref();
         let result = CommandResult {
@@ -66,6 +91,7 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
             comparison,
             findings: (!ended.findings.is_empty()).then_some(ended.findings.as_slice()),
             plan: ended.plan.as_ref(),
+            settings: ended.settings.as_ref(),
             lines: (!ended.lines.is_empty()).then_some(ended.lines.as_slice()),
             timings: Some(timings),
             ..CommandResult::new(ended.exit)
@@ -79,6 +105,9 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
     }
     if let Some(plan) = &ended.plan {
         report::print(&report::plan(plan, page));
+    }
+    if let Some(settings) = &ended.settings {
+        report::print(&report::settings(settings, page));
     }
     if let Some(comparison) = &ended.comparison {
         report::print(&if screen.is_quiet {

@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::preflight::Finding;
 use crate::report::listener::Output;
 use crate::report::progress::{Progress, Timings};
+use crate::settings::Overview;
 use crate::verify::{Comparison, Verdict};
 
 /// Events as lines.
@@ -56,6 +57,9 @@ pub struct CommandResult<'a> {
     /// What was done, or would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<&'a Plan>,
+    /// The settings that hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<&'a Overview>,
     /// What else came of it, as a person reads it: a line each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lines: Option<&'a [String]>,
@@ -95,6 +99,7 @@ impl CommandResult<'_> {
             comparison: None,
             findings: None,
             plan: None,
+            settings: None,
             lines: None,
             timings: None,
             error: None,

@@ -1,7 +1,7 @@
 //! Everything that a person or a script sees: stdout carries results, stderr progress.
 //!
 //! - [`Listener`] takes the events of a run and shows them as bars, plain lines or JSON lines.
-//! - [`findings`], [`plan`], [`closing`] and [`error`] turn what a stage returned into a text; [`json`] turns
+//! - [`findings`], [`plan`], [`settings`], [`closing`] and [`error`] turn what a stage returned into a text; [`json`] turns
 //!   it into the last line of `--output json`.
 //!
 //! Texts are made by pure functions of the value and a [`Page`], and written by [`print`]. Names from a
@@ -20,6 +20,7 @@ mod plan;
 mod progress;
 #[cfg(test)]
 mod sample;
+mod settings;
 mod text;
 mod verdict;
 
@@ -32,6 +33,7 @@ pub use json::{CommandResult, Failure};
 pub use listener::{Listener, LogWriter, Mode};
 pub use plan::plan;
 pub use progress::{StageTiming, TableTiming, Timings};
+pub use settings::settings;
 pub use text::{Page, bytes, duration, escape, number};
 pub use verdict::{Scope, sentence};
 

@@ -21,6 +21,7 @@ mod rights;
 mod schema;
 mod secrets;
 mod servers;
+mod settings;
 mod sql;
 mod stalls;
 mod support;
