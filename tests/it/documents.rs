@@ -1,15 +1,18 @@
 //! The documents' own ground: every file and every test that they name is there.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::support::pgmove;
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/archive.md",
     "docs/containers.md",
+    "docs/exit-codes.md",
     "docs/performance.md",
+    "docs/settings.md",
+    "docs/troubleshooting.md",
     "tests/fixtures/library/README.md",
 ];
 
@@ -65,6 +68,108 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
 fn is_test(word: &str) -> bool {
     word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
         && word.matches('_').count() >= 4
+}
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Numbers and their meanings, of lines such as `| 0 | done and proven |`.
+fn table_of_codes(text: &str) -> BTreeMap<u8, String> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    rows.filter_map(|(code, rest)| Some((code.parse().ok()?, cell(rest).replace('`', "")))).collect()
+}
+
+/// The text up to the next border of a table.
+fn cell(row: &str) -> &str {
+    row.split(" |").next().expect("a part").trim()
+}
+
+#[test]
+fn exit_codes_are_documented_as_they_are() {
+    let code = read("src/error.rs");
+    let arms = code.lines().filter_map(|line| line.trim().strip_prefix("Exit::")?.split_once(" => "));
+    let made: Vec<u8> = arms.filter_map(|(_, number)| number.trim_end_matches(',').parse().ok()).collect();
+    assert!(made.len() > 8, "{made:?}");
+    let documented = table_of_codes(&read("docs/exit-codes.md"));
+    assert_eq!(documented.keys().copied().collect::<Vec<_>>(), made);
+    assert_eq!(table_of_codes(&read("README.md")), documented);
+}
+
+/// The code whose messages docs/troubleshooting.md has, all of them.
+const EXPLAINED: [&str; 15] = [
+    "src/cli/commands.rs",
+    "src/cli/layers/error.rs",
+    "src/cli/manual.rs",
+    "src/cutover/fence.rs",
+    "src/journal/mod.rs",
+    "src/pg/connect_error.rs",
+    "src/pg/conninfo/mod.rs",
+    "src/pg/lock_wait.rs",
+    "src/pg/session.rs",
+    "src/pg/tls.rs",
+    "src/run/claim.rs",
+    "src/run/replace.rs",
+    "src/run/resume.rs",
+    "src/run/watch.rs",
+    "src/schema/client.rs",
+];
+
+/// The texts in the code's `#[error]` attributes, with `…` in the place of values; none for a value alone.
+fn messages(code: &str) -> Vec<String> {
+    let attributes = code.split("#[error(").skip(1).map(str::trim_start);
+    let literals = attributes.filter_map(|attribute| attribute.strip_prefix('"'));
+    literals.map(|rest| with_gaps(&literal(rest))).filter(|message| message != "…").collect()
+}
+
+/// The rest of a string literal, without its escapes.
+fn literal(rest: &str) -> String {
+    let mut text = String::new();
+    let mut letters = rest.chars();
+    while let Some(letter) = letters.next().filter(|letter| *letter != '"') {
+        text.extend(if letter == '\\' { letters.next() } else { Some(letter) });
+    }
+    text
+}
+
+fn with_gaps(message: &str) -> String {
+    let mut parts = message.split('{');
+    let first = parts.next().expect("a part").to_owned();
+    let text = parts.fold(first, |text, part| text + "…" + part.split_once('}').map_or("", |(_, rest)| rest));
+    // Two values may follow each other, and a document sets the whole message between backticks.
+    text.replace("……", "…").replace('`', "")
+}
+
+#[test]
+fn every_message_and_finding_is_explained_and_no_other() {
+    let document = read("docs/troubleshooting.md");
+    let explained: Vec<&str> =
+        document.lines().filter_map(|line| line.strip_prefix("| `")?.split("` |").next()).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut known = messages(&rust(&root.join("src")));
+    let mut expected: Vec<String> = EXPLAINED.iter().flat_map(|file| messages(&read(file))).collect();
+    let findings = findings(&rust(&root.join("src/preflight")));
+    assert!(expected.len() > 50 && findings.len() > 50, "{expected:?} {findings:?}");
+    known.extend(findings.iter().cloned());
+    expected.extend(findings);
+    let missing: Vec<&String> = expected.iter().filter(|text| !explained.contains(&text.as_str())).collect();
+    assert!(missing.is_empty(), "not in docs/troubleshooting.md: {missing:#?}");
+    let unknown: Vec<&&str> =
+        explained.iter().filter(|text| !known.iter().any(|known| known == *text)).collect();
+    assert!(unknown.is_empty(), "no message of pgmove: {unknown:#?}");
+}
+
+/// The names of findings, which are the first argument where they are made.
+fn findings(code: &str) -> Vec<String> {
+    let calls = code.split("blocking(").skip(1).chain(code.split("warning(").skip(1));
+    let first = calls.filter_map(|call| call.split(',').next());
+    let names = first.flat_map(|argument| argument.split('"').skip(1).step_by(2));
+    let mut names: Vec<String> =
+        names.filter(|name| !["source", "target"].contains(name)).map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// All Rust code under a folder.
