@@ -224,7 +224,7 @@ fn a_path_that_is_no_directory_is_no_archive_whatever_is_done_with_it() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
         assert!(text.contains(phrase), "{arguments:?}: {text}");
     };
-    for archive in ["archiv", "file"] {
+    for archive in ["nowhere", "file"] {
         let hint = "name the archive's directory";
         refused(&["archive", "check", archive], hint);
         for options in [&["--run-dir=new"][..], &["--dry-run"], &["--resume", "--run-dir=run"]] {
