@@ -17,6 +17,7 @@
 
 mod check;
 pub mod contents;
+mod directory;
 mod error;
 mod file;
 pub mod format;
@@ -27,6 +28,7 @@ mod tests;
 mod writer;
 
 pub use check::{Check, check};
+pub use directory::ensure_vacant;
 pub use error::{ArchiveError, Defect};
 pub use file::Level;
 pub use format::{
@@ -35,4 +37,4 @@ pub use format::{
 };
 pub use reader::{Archive, Reader};
 pub use rows::rows;
-pub use writer::{Layout, MemberWriter, PlannedContent, PlannedTable, Writer, ensure_vacant};
+pub use writer::{Layout, MemberWriter, PlannedContent, PlannedTable, Writer};

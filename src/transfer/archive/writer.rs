@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::check::walk;
+use super::directory::{create_parents, ensure_vacant, sync_directory, write_durably};
 use super::error::{ArchiveError, Defect};
-use super::file::{FileWriter, Level, PART, hexadecimal, part_of};
+use super::file::{FileWriter, Level, PART, hexadecimal};
 use super::format::{
     Attachment, ChunkRecord, Column, Content, FORMAT, Header, JOURNAL, MANIFEST, MANIFEST_LIMIT,
     MANIFEST_SUM, Manifest, Member, Table, VERSION, WireFormat, is_attachment_name, manifest_sum,
@@ -380,57 +381,6 @@ fn parse_journal(text: &[u8]) -> Result<(Header, BTreeMap<Member, ChunkRecord>),
         };
     }
     Ok((opening.header, done))
-}
-
-/// Refuses a directory that a new archive could not be begun in: one that is there and not empty.
-pub fn ensure_vacant(directory: &Path) -> Result<(), ArchiveError> {
-    match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(ArchiveError::io("read", directory)(error)),
-        Ok(mut entries) => match entries.next() {
-            Some(_) => Err(ArchiveError::NotEmpty(directory.to_owned())),
-            None => Ok(()),
-        },
-    }
-}
-
-/// Creates the directories between `root` and `path`, never through a symbolic link.
-fn create_parents(root: &Path, path: &Path) -> Result<(), ArchiveError> {
-    let mut above: Vec<&Path> = path.ancestors().skip(1).take_while(|directory| *directory != root).collect();
-    above.reverse();
-    for directory in above {
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Ok(()) => sync_directory(directory.parent().unwrap_or(root))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let metadata = directory.symlink_metadata().map_err(ArchiveError::io("open", directory))?;
-                if !metadata.is_dir() {
-                    return Err(ArchiveError::io("create", directory)(error));
-                }
-            }
-            Err(error) => return Err(ArchiveError::io("create", directory)(error)),
-        }
-    }
-    Ok(())
-}
-
-fn write_durably(directory: &Path, name: &str, content: &[u8]) -> Result<(), ArchiveError> {
-    let path = directory.join(name);
-    let part = part_of(&path);
-    // A part of an attempt that failed before.
-    let _ = fs::remove_file(&part);
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&part, &path)
-    };
-    write().map_err(ArchiveError::io("write", &path))?;
-    sync_directory(directory)
-}
-
-/// Makes the names in a directory durable.
-fn sync_directory(directory: &Path) -> Result<(), ArchiveError> {
-    File::open(directory).and_then(|file| file.sync_all()).map_err(ArchiveError::io("write", directory))
 }
 
 /// Runs file operations that may wait for the disk beside the lane's runtime.
