@@ -192,7 +192,9 @@ fn large_objects_with_their_owners_are_compared() {
         "80000: only on the target".to_owned(),
     ];
     assert_eq!(rows, expected, "{text}");
-    assert!(text.contains("DIFFERENT: large objects;"), "{text}");
+    // What was set for the view came after the run began, so it is no setting that the target had before.
+    assert!(text.contains("setting sample.needed of role"), "{text}");
+    assert!(text.contains("DIFFERENT: large objects, 1 of 7 settings;"), "{text}");
     for side in [&source, &target] {
         side.admin_psql(&format!(
             "SET default_transaction_read_only = off; DROP OWNED BY {role}; DROP ROLE {role}"
