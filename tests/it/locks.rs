@@ -89,7 +89,7 @@ fn without_its_holder_a_run_stops_and_reads_again() {
     assert_eq!(ended, "t", "the holder's session is the oldest");
     scene.truncate("later", 60).join().expect("psql runs").expect("nobody holds the lock any more");
     Scene::open(&scene.gate);
-    scene.running.wait().assert(5, &["source's snapshot broke off", "--resume"]);
+    scene.running.wait().assert(5, &["source's snapshot is lost", "--resume"]);
     scene.run.run(&["--resume"]).assert(0, &[]);
     assert_eq!(leftovers(&scene.target), "");
     state(&scene.target).assert_equal(&state(&scene.source));

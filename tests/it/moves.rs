@@ -105,6 +105,26 @@ fn indexes_of_vectorchord_are_kept() {
     }
 }
 
+/// From 0.3 on pgvecto.rs has a binary form, but its own.
+#[test]
+fn embeddings_of_a_newer_pgvecto_rs_arrive_too() {
+    let server = quiet(16);
+    if !server.offers("vectors") {
+        return;
+    }
+    let (source, target) = (server.database(), Server::shared(18).database());
+    source.admin_psql("CREATE EXTENSION vectors VERSION '0.4.0'");
+    source.psql(
+        "CREATE TABLE smart_search (id integer PRIMARY KEY, embedding vectors.vector(3));
+         INSERT INTO smart_search SELECT n, ARRAY[n, 1.0 / n, -0.5]::real[] FROM generate_series(1, 500) AS n;
+         CREATE INDEX clip_index ON smart_search USING vectors (embedding vectors.vector_cos_ops)",
+    );
+    Move::new(&source, &target).run(&[]).assert(0, &[]);
+    let sum = "SELECT md5(string_agg(id || (embedding::real[])::text, ',' ORDER BY id)) FROM smart_search";
+    assert_eq!(target.psql(sum), source.psql(sum));
+    assert_eq!(leftovers(&target), "");
+}
+
 #[test]
 fn a_dry_run_writes_nothing_on_either_side() {
     let (source_server, target_server) = (quiet(15), quiet(17));
