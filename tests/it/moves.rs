@@ -62,11 +62,11 @@ fn a_whole_window_on_every_pair() {
     for pair in pairs() {
         let source = SMALL.fill(&pair.source, Vectors::of(&pair.source));
         let target = pair.target.database();
-        let before = untouched(&target);
+        let before = state(&target);
         // Other tests write to the same server.
         let run = Move::new(&source, &target).with("--accept-writes");
         run.run(&["--dry-run"]).assert(0, &["public.asset"]);
-        assert!(untouched(&target) == before, "a dry run has written");
+        state(&target).assert_equal(&before);
         let mut running = run.start(&["--fence"]);
         assert!(running.reaches("copy"), "{}", running.output());
         running.kill();
