@@ -22,6 +22,7 @@ pub mod cutover;
 pub mod error;
 pub mod event;
 pub mod journal;
+pub mod kubernetes;
 pub mod pg;
 pub mod plan;
 pub mod preflight;

@@ -164,6 +164,9 @@ fn ignores_hangup() -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
+/// These libraries log what they carry: answers that hold Secrets, outputs of credential plugins, PostgreSQL's messages.
+const SILENCED: &str = "kube_client=off,tungstenite=off";
+
 /// The libraries' log, for `-vv` and `-vvv`, between the bars.
 fn log(verbose: u8, listener: &Listener) {
     let level = match verbose {
@@ -173,7 +176,7 @@ fn log(verbose: u8, listener: &Listener) {
     };
     let writer = listener.log();
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
+        .with_env_filter(EnvFilter::new(format!("{level},{SILENCED}")))
         .with_writer(move || writer.clone())
         .without_time()
         .init();

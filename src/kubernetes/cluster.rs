@@ -1,0 +1,321 @@
+//! One look at a Cluster of CloudNative-PG: its state, its limits, and the logins that it offers.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use secrecy::ExposeSecret;
+
+use super::client::ApiServer;
+use super::cnpg::{self, ClusterSpec};
+use super::credentials::{Credentials, Known, fetch};
+use super::environment::{Data, Reference};
+use super::instance::Instance;
+use super::pinned::Pinned;
+use super::storage::bytes;
+use super::workload::{ResolveError, Route};
+use crate::error::{Class, Fault};
+
+/// A Cluster, and the server in its primary's pod.
+#[derive(Debug, Clone)]
+pub struct ClusterLook {
+    /// Its name.
+    pub name: String,
+    /// Its primary.
+    pub primary: Instance,
+    /// Its operator's words for its state.
+    pub phase: String,
+    /// What keeps it from being moved into; nothing if it is ready.
+    pub unready: Vec<String>,
+    /// The image that runs.
+    pub image: Option<String>,
+    /// PostgreSQL's major version.
+    pub major: Option<u32>,
+    /// How many instances there shall be.
+    pub instances: i64,
+    /// How many of them are ready.
+    pub ready_instances: i64,
+    /// The size of each instance's volume of data, in bytes.
+    pub storage_size: Option<u64>,
+    /// The memory limit of each instance, in bytes.
+    pub memory_limit: Option<u64>,
+    /// The limit of `/dev/shm`, in bytes; without one it counts against memory only.
+    pub shared_memory_limit: Option<u64>,
+    /// The server that it was seen as.
+    pub pinned: Pinned,
+    /// The application's login.
+    pub application: Credentials,
+    /// The certificate of the authority that signed the server's, in PEM, if the Secret can be read.
+    pub authority: Option<Known<String>>,
+    /// The name that the server's certificate carries.
+    pub server_name: String,
+    /// The login of `postgres`, where the Cluster offers one.
+    pub superuser: Option<Credentials>,
+    /// All that is asked for.
+    pub spec: ClusterSpec,
+}
+
+impl ClusterLook {
+    /// Looks at a Cluster. `secret` names the Secret of the application's login instead of the Cluster's own.
+    ///
+    /// # Panics
+    /// If the route's object is no Cluster: a defect of the caller.
+    pub async fn look(route: &Route, secret: Option<&str>) -> Result<ClusterLook, ClusterError> {
+        let (server, namespace, name) = (&route.server, &*route.namespace, &*route.object.name);
+        let (primary, mut found) = Instance::look(route).await?;
+        let pinned = Pinned::of(&found);
+        let cluster = found.cluster.take().expect("the route leads to a Cluster");
+        let (spec, status) = (cluster.spec, cluster.status.unwrap_or_default());
+
+        let own = application_secret(name, &spec);
+        let chosen = secret.unwrap_or(&own);
+        let data = read(server, namespace, chosen).await?;
+        let application = application(name, &spec, chosen, &data)?;
+        let superuser = match superuser_secret(name, &spec) {
+            None => None,
+            Some(secret) => {
+                let found = superuser(&secret, &read(server, namespace, &secret).await?, &application);
+                Some(
+                    found
+                        .ok_or_else(|| ClusterError::NotTheSuperusers { secret, cluster: name.to_owned() })?,
+                )
+            }
+        };
+        let authority = status.certificates.server_ca_secret.clone().unwrap_or_else(|| format!("{name}-ca"));
+        Ok(ClusterLook {
+            name: name.to_owned(),
+            phase: status.phase.clone().unwrap_or_default(),
+            unready: cnpg::unready(&spec, &status),
+            image: status.image.clone(),
+            major: status.major(),
+            instances: spec.instances,
+            ready_instances: status.ready_instances,
+            storage_size: spec.storage.size.clone().and_then(|size| bytes(&Quantity(size))),
+            memory_limit: memory_limit(&spec),
+            shared_memory_limit: spec
+                .ephemeral_volumes_size_limit
+                .as_ref()
+                .and_then(|limit| bytes(limit.shm.as_ref()?)),
+            pinned,
+            application,
+            authority: certificate(server, namespace, &authority).await?,
+            server_name: format!("{name}-rw"),
+            superuser,
+            primary,
+            spec,
+        })
+    }
+}
+
+fn memory_limit(spec: &ClusterSpec) -> Option<u64> {
+    bytes(spec.resources.as_ref()?.limits.as_ref()?.get("memory")?)
+}
+
+/// The Secret with the application's login: the operator's own, unless the Cluster was made with another one.
+fn application_secret(name: &str, spec: &ClusterSpec) -> String {
+    let given = spec.initialisation().and_then(|made| made.secret.as_ref());
+    given.map_or_else(|| format!("{name}-app"), |secret| secret.name.clone())
+}
+
+/// The Secret with the login of `postgres`. The operator deletes its own where access is not enabled, which is the default.
+fn superuser_secret(name: &str, spec: &ClusterSpec) -> Option<String> {
+    let given = spec.superuser_secret.as_ref().map(|secret| secret.name.clone());
+    (spec.enable_superuser_access == Some(true)).then(|| given.unwrap_or_else(|| format!("{name}-superuser")))
+}
+
+async fn read(server: &ApiServer, namespace: &str, secret: &str) -> Result<Data, ClusterError> {
+    let reference = Reference::Secret(secret.to_owned());
+    fetch(server, namespace, &reference).await.map_err(|error| ResolveError::from(error).into())
+}
+
+/// The application's login, if that is what the Secret holds: another one, such as a legacy application's, has other keys,
+/// another role, or another host.
+fn application(
+    name: &str,
+    spec: &ClusterSpec,
+    secret: &str,
+    data: &Data,
+) -> Result<Credentials, ClusterError> {
+    let wrong = |reason: String| ClusterError::NotTheApplications {
+        secret: secret.to_owned(),
+        cluster: name.to_owned(),
+        own: application_secret(name, spec),
+        reason,
+    };
+    let made = spec.initialisation();
+    let text = |key: &str| {
+        let value = data.get(key)?.as_ref()?;
+        Some(Known { value: value.expose_secret().to_owned(), origin: format!("Secret {secret}, key {key}") })
+    };
+    let user = text("username").ok_or_else(|| wrong("it has no key username".to_owned()))?;
+    let password = data.get("password").and_then(Option::as_ref);
+    let password = password.ok_or_else(|| wrong("it has no key password".to_owned()))?;
+    if let Some(owner) = made.and_then(|made| made.owner.as_ref()).filter(|owner| **owner != user.value) {
+        return Err(wrong(format!("it is for role {}, and the application's is {owner}", user.value)));
+    }
+    // `<cluster>-rw`, or a longer form of that name.
+    let is_own_host = |host: &str| host.split('.').next() == Some(&format!("{name}-rw"));
+    if let Some(host) = text("host").filter(|host| !is_own_host(&host.value)) {
+        return Err(wrong(format!("it is for host {}", host.value)));
+    }
+    let database = text("dbname").unwrap_or_else(|| {
+        let database = made.and_then(|made| made.database.clone());
+        // The operator's default (defaultInitDB in api/v1/cluster_defaults.go).
+        let value = database.unwrap_or_else(|| "app".to_owned());
+        Known { value, origin: format!("spec.bootstrap of Cluster {name}") }
+    });
+    let password = Known { value: password.clone(), origin: format!("Secret {secret}, key password") };
+    Ok(Credentials { user, password: Some(password), database })
+}
+
+/// The login of `postgres` to the application's database.
+fn superuser(secret: &str, data: &Data, application: &Credentials) -> Option<Credentials> {
+    let value = |key: &str| data.get(key)?.as_ref();
+    let origin = |key: &str| format!("Secret {secret}, key {key}");
+    Some(Credentials {
+        user: Known { value: value("username")?.expose_secret().to_owned(), origin: origin("username") },
+        password: Some(Known { value: value("password")?.clone(), origin: origin("password") }),
+        database: application.database.clone(),
+    })
+}
+
+/// The authority's certificate; its private key, which the same Secret holds, is dropped.
+async fn certificate(
+    server: &ApiServer,
+    namespace: &str,
+    secret: &str,
+) -> Result<Option<Known<String>>, ClusterError> {
+    match fetch(server, namespace, &Reference::Secret(secret.to_owned())).await {
+        Ok(data) => Ok(data.get("ca.crt").and_then(Option::as_ref).map(|certificate| Known {
+            value: certificate.expose_secret().to_owned(),
+            origin: format!("Secret {secret}, key ca.crt"),
+        })),
+        // Only TLS inside the tunnel needs it, and that is a choice.
+        Err(error) if error.is_forbidden() || error.is_not_found() => Ok(None),
+        Err(error) => Err(ResolveError::from(error).into()),
+    }
+}
+
+/// Why a Cluster cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The API server, or no primary that is ready.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A Secret that is not the application's.
+    #[error("Secret {secret} does not hold the login of the application of cluster/{cluster}: {reason}")]
+    NotTheApplications {
+        /// The Secret.
+        secret: String,
+        /// The Cluster.
+        cluster: String,
+        /// The Secret that holds it.
+        own: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The Secret of `postgres` has no login.
+    #[error("Secret {secret} does not hold the login of postgres in cluster/{cluster}")]
+    NotTheSuperusers {
+        /// The Secret.
+        secret: String,
+        /// The Cluster.
+        cluster: String,
+    },
+}
+
+impl Fault for ClusterError {
+    fn class(&self) -> Class {
+        match self {
+            ClusterError::Resolve(error) => error.class(),
+            ClusterError::NotTheApplications { .. } => Class::User,
+            ClusterError::NotTheSuperusers { .. } => Class::Cluster,
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        matches!(self, ClusterError::Resolve(error) if error.is_retryable())
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ClusterError::Resolve(error) => error.hint(),
+            ClusterError::NotTheApplications { secret, own, .. } if secret != own => {
+                Some(format!("the Cluster's own is Secret {own}"))
+            }
+            ClusterError::NotTheApplications { .. } => {
+                Some("such a Secret has username and password, and its username owns the database".to_owned())
+            }
+            ClusterError::NotTheSuperusers { .. } => {
+                Some("it needs the keys username and password; the operator makes one by itself".to_owned())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> ClusterSpec {
+        let cluster = include_str!("../../tests/fixtures/kubernetes/cluster.json");
+        serde_json::from_str::<cnpg::Cluster>(cluster).expect("a fixture is a Cluster").spec
+    }
+
+    fn data(pairs: &[(&str, &str)]) -> Data {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).into()))).collect()
+    }
+
+    #[test]
+    fn the_applications_secret_is_taken() {
+        let own = [
+            ("username", "immich"),
+            ("password", "pw"),
+            ("dbname", "immich"),
+            ("host", "immich-postgres-rw"),
+        ];
+        let found =
+            application("immich-postgres", &spec(), "immich-postgres-app", &data(&own)).expect("its own");
+        assert_eq!((&*found.user.value, &*found.database.value), ("immich", "immich"));
+        // One that was given when the Cluster was made has no more than a login.
+        let found = application("immich-postgres", &spec(), "mine", &data(&own[..2])).expect("enough");
+        assert_eq!(found.database.value, "immich");
+        assert_eq!(found.database.origin, "spec.bootstrap of Cluster immich-postgres");
+        assert!(!format!("{found:?}").contains("pw\""));
+    }
+
+    #[test]
+    fn a_legacy_applications_secret_is_refused() {
+        for (pairs, reason) in [
+            (&[("DB_USERNAME", "immich"), ("DB_PASSWORD", "hidden")][..], "it has no key username"),
+            (&[("username", "immich")], "it has no key password"),
+            (
+                &[("username", "postgres"), ("password", "hidden")],
+                "it is for role postgres, and the application's is immich",
+            ),
+            (
+                &[("username", "immich"), ("password", "hidden"), ("host", "other-rw.media.svc")],
+                "it is for host other-rw.media.svc",
+            ),
+        ] {
+            let error =
+                application("immich-postgres", &spec(), "immich-secrets", &data(pairs)).expect_err(reason);
+            let ClusterError::NotTheApplications { reason: found, .. } = &error else { panic!("{error}") };
+            assert_eq!(found, reason);
+            assert_eq!(error.hint().as_deref(), Some("the Cluster's own is Secret immich-postgres-app"));
+            assert!(!format!("{error:?}").contains("hidden"));
+        }
+    }
+
+    #[test]
+    fn secrets_and_limits_are_those_of_the_cluster() {
+        let mut spec = spec();
+        assert_eq!(application_secret("c", &spec), "c-app");
+        assert_eq!(superuser_secret("c", &spec), None, "the operator's default");
+        spec.enable_superuser_access = Some(true);
+        assert_eq!(superuser_secret("c", &spec).as_deref(), Some("c-superuser"));
+        spec.superuser_secret = Some(cnpg::LocalName { name: "root".into() });
+        assert_eq!(superuser_secret("c", &spec).as_deref(), Some("root"));
+        let made = spec.bootstrap.as_mut().and_then(|made| made.initdb.as_mut()).expect("initdb");
+        made.secret = Some(cnpg::LocalName { name: "mine".into() });
+        assert_eq!(application_secret("c", &spec), "mine");
+        assert_eq!(memory_limit(&spec), Some(2 << 30));
+    }
+}
