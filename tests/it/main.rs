@@ -11,6 +11,7 @@ mod fence;
 mod going_on;
 mod interrupts;
 mod kills;
+mod kubernetes;
 mod locks;
 mod memory;
 mod moves;

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use signal_hook::consts::SIGINT;
 
 use crate::{
-    cluster::{Cluster, SUPERUSER, SUPERUSER_PASSWORD},
+    postgres::{Cluster, SUPERUSER, SUPERUSER_PASSWORD},
     process, servers,
 };
 

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask servers | images | demo | compose | test | bench`.
+//! The project's own commands: `cargo xtask servers | images | demo | compose | cluster | test | bench`.
 //!
 //! They need Debian 12 on x86-64, Rust, Python and the network to package registries. What else they use (PostgreSQL,
 //! pip, npm, a container engine) is installed by apt-get where it is missing and root runs them, else named.
@@ -14,6 +14,7 @@ mod images;
 mod install;
 mod npm;
 mod pgvector;
+mod postgres;
 mod process;
 mod servers;
 mod test;
@@ -41,6 +42,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Shows the move of docker-compose.yml, with images built here and an engine started where none runs.
     Compose(compose::Arguments),
+    /// Starts or ends a Kubernetes control plane on loopback, built where it is not there yet.
+    Cluster(cluster::Arguments),
     /// Gets the servers, checks format and lints, and runs every test.
     Test(test::Arguments),
     /// Compares pgmove's speed with other ways to move a database, in one container.
@@ -57,6 +60,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Images => images::build()?,
         Command::Demo(arguments) => return demo::run(&arguments),
         Command::Compose(arguments) => return compose::run(&arguments),
+        Command::Cluster(arguments) => cluster::run(&arguments)?,
         Command::Test(arguments) => test::run(&arguments)?,
         Command::Bench(arguments) => bench::run(&arguments)?,
     }

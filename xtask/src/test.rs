@@ -6,7 +6,7 @@ use std::{process::Command, thread};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::{images, process, servers};
+use crate::{cluster, images, process, servers};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     containers: bool,
 }
 
-/// Runs every step; servers and images are got meanwhile, for they wait for network and disk more than they compute.
+/// Runs every step; servers, images and the control plane are got meanwhile: they wait for network and disk too.
 ///
 /// # Errors
 /// When a server cannot be got or a step fails.
@@ -27,7 +27,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let containers = arguments.containers;
     let preparation = thread::spawn(move || {
         servers::provide()?;
-        if containers { images::build() } else { Ok(()) }
+        if containers {
+            images::build()?;
+        }
+        cluster::up_meanwhile()
     });
     let mut steps = Vec::new();
     if arguments.filter.is_none() {
@@ -57,9 +60,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         failed.extend(failure(step)?);
     }
 
-    preparation.join().map_err(|_| anyhow!("getting the servers panicked"))??;
+    let _cluster = preparation.join().map_err(|_| anyhow!("getting the servers panicked"))??;
     let mut tests = process::cargo(&all);
-    tests.env("PGMOVE_TEST_SERVERS", servers::list());
+    tests.env("PGMOVE_TEST_SERVERS", servers::list()).env("PGMOVE_TEST_CLUSTER", cluster::list());
     if containers {
         tests.env("PGMOVE_TEST_CONTAINERS", "1");
     }

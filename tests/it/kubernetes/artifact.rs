@@ -1,0 +1,123 @@
+//! What Flux's source-controller would have fetched, served over loopback.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    thread,
+};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Namespace, cluster::eventually};
+
+/// A source with one revision, and the Kustomization that applies it to the namespace every second.
+pub(crate) struct Artifact<'a> {
+    namespace: &'a Namespace,
+    name: String,
+}
+
+impl<'a> Artifact<'a> {
+    /// Applies the source and the Kustomization, both of this name, and waits until Flux has applied `objects`.
+    pub(crate) fn apply(namespace: &'a Namespace, name: &str, objects: &Value) -> Self {
+        let archive = archive(objects);
+        let digest =
+            Sha256::digest(&archive).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let url = serve(archive);
+        namespace.apply(
+            &json!({
+                "apiVersion": "source.toolkit.fluxcd.io/v1",
+                "kind": "GitRepository",
+                "metadata": { "name": name },
+                "spec": { "interval": "1h", "url": "https://example.invalid/fleet.git" },
+            })
+            .to_string(),
+        );
+        // source-controller's part.
+        let status = json!({
+            "status": {
+                "artifact": {
+                    "url": url,
+                    "path": "fleet.tar.gz",
+                    "digest": format!("sha256:{digest}"),
+                    "revision": "main@sha1:0000000000000000000000000000000000000001",
+                    "lastUpdateTime": "2026-01-01T00:00:00Z",
+                },
+            },
+        });
+        namespace.kubectl(&[
+            "patch",
+            &format!("gitrepository/{name}"),
+            "--subresource=status",
+            "--type=merge",
+            &format!("--patch={status}"),
+        ]);
+        namespace.apply(
+            &json!({
+                "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+                "kind": "Kustomization",
+                "metadata": { "name": name },
+                "spec": {
+                    "interval": "1s",
+                    "path": "./",
+                    "prune": false,
+                    "sourceRef": { "kind": "GitRepository", "name": name },
+                    "targetNamespace": namespace.name,
+                },
+            })
+            .to_string(),
+        );
+        let artifact = Self { namespace, name: name.to_owned() };
+        artifact.reconcile("first");
+        artifact
+    }
+
+    /// Asks Flux to reconcile, by a word that was not used before, and waits until it has.
+    pub(crate) fn reconcile(&self, word: &str) {
+        let kustomization = format!("kustomization/{}", self.name);
+        let annotation = format!("reconcile.fluxcd.io/requestedAt={word}");
+        self.namespace.kubectl(&["annotate", "--overwrite", &kustomization, &annotation]);
+        eventually("Flux has reconciled", || {
+            let status = self.namespace.get(&kustomization)?["status"].take();
+            (status["lastHandledReconcileAt"] == word).then_some(())
+        });
+    }
+}
+
+/// A compressed tar of one file.
+fn archive(objects: &Value) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::write(directory.path().join("objects.yaml"), objects.to_string()).expect("a file of it");
+    let output = Command::new("tar")
+        .args(["-cz", "-f", "-", "objects.yaml"])
+        .current_dir(directory.path())
+        .output()
+        .expect("tar runs");
+    assert!(output.status.success());
+    output.stdout
+}
+
+/// Answers every request with the bytes, as long as the tests run; returns the URL.
+fn serve(bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("a bound address").port();
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            // One that goes away needs no answer.
+            let _ = answer(&mut client, &bytes);
+        }
+    });
+    format!("http://127.0.0.1:{port}/fleet.tar.gz")
+}
+
+fn answer(client: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    let mut request = BufReader::new(client.try_clone()?);
+    let mut line = String::new();
+    while request.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len())?;
+    client.write_all(bytes)
+}

@@ -1,0 +1,17 @@
+//! Tests on a real Kubernetes control plane (docs/cluster.md), whose pods lead to real servers and programs here.
+//!
+//! A test takes [`Cluster::get`], makes a [`Namespace`] of its own in it, and applies what it needs there as YAML. Every
+//! pod runs and is ready a moment later; [`Namespace::lead`] makes its port-forwards reach a server, and its execs run
+//! programs of this machine. Nothing has to be put away.
+
+mod api_server;
+mod artifact;
+mod cluster;
+mod control_plane;
+mod flux;
+mod namespace;
+
+pub(crate) use api_server::ApiServer;
+pub(crate) use artifact::Artifact;
+pub(crate) use cluster::Cluster;
+pub(crate) use namespace::Namespace;
