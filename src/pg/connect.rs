@@ -5,6 +5,7 @@
 //! client to end it. Every wait has the limit of `connect_timeout`. tokio-postgres's `connect_raw` knows
 //! neither timeouts nor keepalive nor several addresses: those are handled here.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,8 +27,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::connect_error::{ConnectError, Refusal};
 use super::conninfo::{ChannelBinding, ConnInfo, Host, SslMode};
 use super::copy_stream::{AboveTls, CopyStream};
+use super::pod::{self, TunnelTls};
 use super::tls;
 use crate::error::Side;
+use crate::kubernetes::Tunnel;
 
 /// Carries the bytes of one connection until its client is dropped or the connection breaks.
 pub type Driver = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
@@ -54,6 +57,8 @@ enum Socket {
     Tcp(TcpStream, Option<<MakeRustlsConnect as MakeTlsConnect<TcpStream>>::TlsConnect>),
     /// Never with TLS.
     Unix(UnixStream),
+    /// To a pod, with TLS set up for it if it is wanted within the tunnel too.
+    Tunnel(Tunnel, Option<TunnelTls>),
 }
 
 /// Connects and logs in. `application_name` is what `pg_stat_activity` shows unless the connection string has
@@ -82,6 +87,8 @@ pub async fn cancel(conninfo: &ConnInfo, token: CancelToken, side: Side) -> Resu
                 Socket::Unix(stream) => token.cancel_query_raw(stream, NoTls).await,
                 Socket::Tcp(stream, None) => token.cancel_query_raw(stream, NoTls).await,
                 Socket::Tcp(stream, Some(tls)) => token.cancel_query_raw(stream, tls).await,
+                Socket::Tunnel(tunnel, None) => token.cancel_query_raw(tunnel, NoTls).await,
+                Socket::Tunnel(tunnel, Some(tls)) => token.cancel_query_raw(tunnel, tls).await,
             }
         };
         within(conninfo.connect_timeout(), request).await?.map_err(|error| Refusal::of(error, conninfo))
@@ -98,7 +105,7 @@ fn connect_error(conninfo: &ConnInfo, side: Side, refusal: Refusal) -> ConnectEr
     }
 }
 
-async fn within<F: Future>(limit: Option<Duration>, work: F) -> Result<F::Output, Refusal> {
+pub(super) async fn within<F: Future>(limit: Option<Duration>, work: F) -> Result<F::Output, Refusal> {
     match limit {
         None => Ok(work.await),
         Some(limit) => tokio::time::timeout(limit, work).await.map_err(|_| Refusal::Timeout { limit }),
@@ -108,7 +115,7 @@ async fn within<F: Future>(limit: Option<Duration>, work: F) -> Result<F::Output
 /// The name that the certificate must carry, and that is sent as SNI.
 fn tls_name(conninfo: &ConnInfo) -> String {
     match (conninfo.host(), conninfo.address()) {
-        (Host::Name(name), _) => name.clone(),
+        (Host::Name(name) | Host::Pod { certificate_name: name, .. }, _) => name.clone(),
         (Host::SocketDirectory(_), Some(address)) => address.to_string(),
         (Host::SocketDirectory(_), None) => String::new(),
     }
@@ -158,6 +165,15 @@ async fn login(socket: Socket, config: Config) -> Result<Connected, tokio_postgr
             let (client, connection) = config.connect_raw(stream, AboveTls(tls)).await?;
             (client, drive(connection, sender))
         }
+        Socket::Tunnel(tunnel, None) => {
+            let (client, connection) = config.connect_raw(CopyStream::new(tunnel), NoTls).await?;
+            (client, drive(connection, sender))
+        }
+        Socket::Tunnel(tunnel, Some(tls)) => {
+            let stream = CopyStream::negotiating(tunnel);
+            let (client, connection) = config.connect_raw(stream, AboveTls(tls)).await?;
+            (client, drive(connection, sender))
+        }
     };
     Ok(Connected { client, driver, notices })
 }
@@ -184,14 +200,11 @@ async fn open(conninfo: &ConnInfo) -> Result<Socket, Refusal> {
     if let Some(path) = conninfo.socket_path() {
         return Ok(Socket::Unix(open_socket(&path, conninfo.connect_timeout()).await?));
     }
-    // Certificate files are read first: without them there is no use in connecting.
-    let tls = if conninfo.ssl_mode() == SslMode::Disable {
-        None
-    } else {
-        let mut connector = tls::connector(conninfo)?;
-        let Ok(tls) = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut connector, &tls_name(conninfo));
-        Some(tls)
-    };
+    if conninfo.route().is_some() {
+        let (tunnel, tls) = pod::open_tunnel(conninfo).await?;
+        return Ok(Socket::Tunnel(tunnel, tls));
+    }
+    let tls = tls_connect::<TcpStream>(conninfo)?;
     let mut failure = None;
     for address in addresses(conninfo).await? {
         let attempt = async {
@@ -209,6 +222,21 @@ async fn open(conninfo: &ConnInfo) -> Result<Socket, Refusal> {
         host: tls_name(conninfo),
         cause: io::Error::new(io::ErrorKind::NotFound, "the name has no address"),
     }))
+}
+
+/// What sets TLS up on a stream, unless it is not wanted. Certificate files are read before there is a stream: without
+/// them there is no use in connecting.
+pub(super) fn tls_connect<S>(
+    conninfo: &ConnInfo,
+) -> Result<Option<<MakeRustlsConnect as MakeTlsConnect<S>>::TlsConnect>, Refusal>
+where
+    MakeRustlsConnect: MakeTlsConnect<S, Error = Infallible>,
+{
+    if conninfo.ssl_mode() == SslMode::Disable {
+        return Ok(None);
+    }
+    let Ok(tls) = tls::connector(conninfo)?.make_tls_connect(&tls_name(conninfo));
+    Ok(Some(tls))
 }
 
 async fn open_socket(path: &Path, limit: Option<Duration>) -> Result<UnixStream, Refusal> {

@@ -10,6 +10,7 @@ use super::conninfo::{ConnInfo, SslMode};
 use super::server_error::{describe, describe_response};
 use super::tls::TlsSetupError;
 use crate::error::{Class, Fault, Side};
+use crate::kubernetes::{BrokenTunnel, ResolveError, TunnelError};
 
 /// A connection that did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,12 @@ pub enum Refusal {
         /// How long was waited.
         limit: Duration,
     },
+    /// No pod is behind the object that was named.
+    #[error(transparent)]
+    NoPod(ResolveError),
+    /// The pod cannot be reached, or its tunnel broke during the login.
+    #[error(transparent)]
+    Tunnel(TunnelError),
     /// A certificate file of ours.
     #[error(transparent)]
     TlsSetup(#[from] TlsSetupError),
@@ -145,6 +152,9 @@ impl Refusal {
         if let Some(response) = error.as_db_error() {
             return Refusal::of_response(response, conninfo);
         }
+        if let Some(tunnel) = BrokenTunnel::find(&error) {
+            return Refusal::Tunnel(tunnel.clone().into());
+        }
         if let Some(tls) = find_rustls(&error) {
             return Refusal::of_tls(tls.clone());
         }
@@ -158,6 +168,15 @@ impl Refusal {
             }
             ("authentication error", _) => Refusal::Login { message: cause },
             _ => Refusal::Broken(error),
+        }
+    }
+
+    /// Whether a tunnel may come about in a moment.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Refusal::NoPod(error) => error.is_retryable(),
+            Refusal::Tunnel(error) => error.is_passing(),
+            _ => false,
         }
     }
 
@@ -205,21 +224,27 @@ impl Fault for ConnectError {
         match *self.refusal {
             Refusal::TlsSetup(_) => Class::Environment,
             Refusal::PasswordRequired => Class::User,
+            Refusal::NoPod(ref error) => error.class(),
+            Refusal::Tunnel(ref error) => error.class(),
             _ => self.side.class(),
         }
     }
 
     fn is_retryable(&self) -> bool {
         // A server that restarts refuses connections, and its socket is gone for a moment.
-        matches!(
-            *self.refusal,
-            Refusal::Unreachable { .. }
-                | Refusal::NoSocket { .. }
-                | Refusal::Timeout { .. }
-                | Refusal::TooManyConnections { .. }
-                | Refusal::NotReady { .. }
-                | Refusal::Broken(_)
-        )
+        match &*self.refusal {
+            Refusal::NoPod(error) => error.is_retryable(),
+            Refusal::Tunnel(error) => error.is_retryable(),
+            refusal => matches!(
+                refusal,
+                Refusal::Unreachable { .. }
+                    | Refusal::NoSocket { .. }
+                    | Refusal::Timeout { .. }
+                    | Refusal::TooManyConnections { .. }
+                    | Refusal::NotReady { .. }
+                    | Refusal::Broken(_)
+            ),
+        }
     }
 
     fn hint(&self) -> Option<String> {
@@ -234,6 +259,8 @@ impl Fault for ConnectError {
                 "check that the server runs, and the directory and port against its unix_socket_directories and port"
             }
             Refusal::Timeout { .. } => "check host, port and firewall, or give a longer connect_timeout",
+            Refusal::NoPod(error) => return error.hint(),
+            Refusal::Tunnel(error) => return error.hint(),
             Refusal::TlsSetup(_) => "check sslrootcert, sslcert and sslkey: PEM files, the key not encrypted",
             Refusal::TlsRefused { .. } => {
                 "turn on ssl in the server's postgresql.conf; or, on a network you trust, use sslmode=prefer"

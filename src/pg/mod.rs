@@ -7,6 +7,7 @@ pub mod conninfo;
 mod copy_stream;
 pub mod lock_wait;
 pub mod name;
+pub(crate) mod pod;
 pub mod server_error;
 pub mod session;
 pub mod tls;

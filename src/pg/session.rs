@@ -5,7 +5,7 @@
 //! (`sql/session/pin.sql`). Sessions of the source are read-only. The driver of the connection runs on the
 //! runtime that opened the session and ends with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
@@ -44,7 +44,7 @@ pub enum SessionError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The server refused a statement, or the connection broke.
-    #[error("could not {what} on the {side}: {}", super::describe(.error))]
+    #[error("could not {what} on the {side}: {}{}", super::describe(.error), lost(.cut.as_deref()))]
     Statement {
         /// On which side.
         side: Side,
@@ -53,6 +53,8 @@ pub enum SessionError {
         /// What the server or the connection said. It is in the message, so it is no `source`; boxed, because it
         /// is large.
         error: Box<tokio_postgres::Error>,
+        /// Why the connection broke, where the error only says that it is closed.
+        cut: Option<String>,
     },
 }
 
@@ -84,6 +86,10 @@ impl Fault for SessionError {
             SessionError::Statement { error, .. } => hint(error),
         }
     }
+}
+
+fn lost(cut: Option<&str>) -> String {
+    cut.map(|cut| format!(": {cut}")).unwrap_or_default()
 }
 
 /// Whether a new connection may succeed where this error came: the connection broke, the server restarts or
@@ -140,7 +146,9 @@ pub struct Session {
     conninfo: Arc<ConnInfo>,
     copy_encoding: Option<String>,
     process: i32,
-    driver: JoinHandle<Result<(), tokio_postgres::Error>>,
+    /// Why the connection broke.
+    cut: Arc<OnceLock<String>>,
+    driver: JoinHandle<()>,
 }
 
 impl Session {
@@ -151,13 +159,21 @@ impl Session {
         search_path: &str,
     ) -> Result<Session, SessionError> {
         let connected = connect(&endpoint.conninfo, &endpoint.application_name, endpoint.side).await?;
+        let cut = Arc::new(OnceLock::new());
         let mut session = Session {
             client: connected.client,
             side: endpoint.side,
             conninfo: Arc::clone(&endpoint.conninfo),
             copy_encoding: endpoint.copy_encoding.clone(),
             process: 0,
-            driver: tokio::spawn(connected.driver),
+            cut: Arc::clone(&cut),
+            driver: tokio::spawn(async move {
+                let mut driver = connected.driver;
+                // Kept before the driver is dropped, which is what tells the client that the connection is closed.
+                if let Err(error) = (&mut driver).await {
+                    let _ = cut.set(super::describe(&error));
+                }
+            }),
         };
         let read_only = if access == Access::Read { "on" } else { "off" };
         let pinned = session
@@ -184,7 +200,14 @@ impl Session {
 
     /// An error of this session.
     pub fn failed(&self, what: impl Into<String>, error: tokio_postgres::Error) -> SessionError {
-        SessionError::Statement { side: self.side, what: what.into(), error: Box::new(error) }
+        let says_more = |cut: &&str| error.is_closed() && !super::describe(&error).contains(cut);
+        let cut = self.cut().filter(says_more).map(str::to_owned);
+        SessionError::Statement { side: self.side, what: what.into(), error: Box::new(error), cut }
+    }
+
+    /// Why the connection broke, if it did. Errors of statements often say no more than that it is closed.
+    pub fn cut(&self) -> Option<&str> {
+        self.cut.get().map(String::as_str)
     }
 
     /// Begins a COPY from the server.

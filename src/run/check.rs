@@ -131,9 +131,7 @@ impl Context<'_> {
 
     /// How pg_dump reaches an endpoint.
     pub(super) fn child(endpoint: &Endpoint) -> Result<ChildEndpoint, Error> {
-        let passfile_line =
-            endpoint.conninfo.passfile_line().map_err(|error| Error::new(Exit::Usage, error))?;
-        Ok(ChildEndpoint { dbname_keywords: endpoint.conninfo.keyword_string(None), passfile_line })
+        ChildEndpoint::of(&endpoint.conninfo).map_err(|error| Error::new(Exit::Usage, error))
     }
 
     pub(super) fn limits(&self) -> ChildLimits {

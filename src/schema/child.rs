@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,14 +22,29 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Class, Fault};
+use crate::kubernetes::Bridge;
+use crate::pg::{ConnInfo, ConnInfoError};
 
 /// How a child reaches a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ChildEndpoint {
     /// libpq's keyword string, without a password and without `passfile`; it is the value of `--dbname`.
     pub dbname_keywords: String,
     /// A line of a password file (`host:port:database:user:password`, escaped), if a password is needed.
     pub passfile_line: Option<SecretString>,
+    /// The server in a pod, to which the child gets a socket.
+    pub pod: Option<Arc<ConnInfo>>,
+}
+
+impl ChildEndpoint {
+    /// The server that sessions of `conninfo` reach.
+    pub fn of(conninfo: &Arc<ConnInfo>) -> Result<ChildEndpoint, ConnInfoError> {
+        Ok(ChildEndpoint {
+            dbname_keywords: conninfo.keyword_string(None),
+            passfile_line: conninfo.passfile_line()?,
+            pod: conninfo.route().is_some().then(|| Arc::clone(conninfo)),
+        })
+    }
 }
 
 /// When a child is stopped.
@@ -68,6 +84,9 @@ pub enum ChildError {
         #[source]
         cause: std::io::Error,
     },
+    /// The socket that leads to the pod could not be made.
+    #[error("could not make a socket that leads to the pod")]
+    Socket(#[source] std::io::Error),
     /// It ended with an error.
     #[error("{program} failed ({status}): {message}")]
     Failed {
@@ -148,9 +167,15 @@ pub(super) async fn run(
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("LC_ALL", "C").kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut passfile = None;
+    let (mut passfile, mut bridge) = (None, None);
     if let Some((endpoint, scratch)) = connection {
-        command.arg(format!("--dbname={}", endpoint.dbname_keywords));
+        let mut keywords = endpoint.dbname_keywords.clone();
+        if let Some(conninfo) = &endpoint.pod {
+            let made = Bridge::listen(conninfo).map_err(ChildError::Socket)?;
+            keywords = conninfo.at_socket(made.directory()).keyword_string(None);
+            bridge = Some(made);
+        }
+        command.arg(format!("--dbname={keywords}"));
         passfile = endpoint.passfile_line.as_ref().map(|line| Passfile::write(line, scratch)).transpose()?;
     }
     // Without it libpq reads ~/.pgpass, whose directory it finds without the environment; a file that cannot be
@@ -180,9 +205,17 @@ pub(super) async fn run(
         }
     };
     let stderr = String::from_utf8_lossy(&messages).into_owned();
+    let cut = match bridge {
+        Some(bridge) => bridge.close().await,
+        None => None,
+    };
     match ended {
         Ok(status) if status.success() => Ok(ChildOutput { stdout: output, stderr }),
-        Ok(status) => Err(ChildError::Failed { program: name(), status, message: own_errors(&stderr) }),
+        Ok(status) => {
+            // The child knows that its connection was cut, and not why.
+            let cut = cut.map(|cut| format!(" / {cut}")).unwrap_or_default();
+            Err(ChildError::Failed { program: name(), status, message: own_errors(&stderr) + &cut })
+        }
         Err(is_stalled) => {
             // Killed and reaped here; dropping alone would leave the reaping to chance.
             let _ = child.kill().await;

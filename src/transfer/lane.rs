@@ -228,7 +228,7 @@ impl Worker for Lane {
             if !error.is_retryable() || attempt == ATTEMPTS {
                 return Err(error);
             }
-            self.emit(Event::Retry { stage, item: item.clone(), reason: describe_chain(&error) });
+            self.emit(Event::Retry { stage, item: item.clone(), reason: self.reason(&error) });
             cut = cut.or_else(|| Some(Cut { process: self.target.as_ref().map(Session::process) }));
             self.abandon().await;
             tokio::select! {
@@ -336,6 +336,17 @@ impl Lane {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
+    }
+
+    /// Why an attempt failed, with why a connection broke: a stream's error only says that it is closed.
+    fn reason(&self, error: &LaneError) -> String {
+        let mut reason = describe_chain(error);
+        for cut in [&self.source, &self.target].into_iter().flatten().filter_map(Session::cut) {
+            if !reason.contains(cut) {
+                reason = format!("{reason}: {cut}");
+            }
+        }
+        reason
     }
 
     /// Cancels whatever the sessions do and lets go of them.

@@ -38,10 +38,10 @@ pub async fn redefine(target: &Endpoint, entry: &Entry) -> Result<Redefined, Ses
         Err(error) if is_passing(&error) => Err(error),
         Ok(true) => Ok(Redefined::Unchanged),
         Ok(false) => Ok(Redefined::Changed),
-        Err(SessionError::Statement { error, side, what }) => match error.code() {
+        Err(SessionError::Statement { error, side, what, cut }) => match error.code() {
             Some(code) if is_refusal(code) => Ok(Redefined::Refused(describe(&error))),
             Some(_) => Ok(Redefined::Changed),
-            None => Err(SessionError::Statement { error, side, what }),
+            None => Err(SessionError::Statement { error, side, what, cut }),
         },
         Err(error) => Err(error),
     }

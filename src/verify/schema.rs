@@ -45,10 +45,7 @@ pub async fn read(
     limits: &ChildLimits,
 ) -> Result<Schema, VerifyError> {
     let (side, archive) = (endpoint.side, directory.join(format!("{}.dump", endpoint.side)));
-    let child = ChildEndpoint {
-        dbname_keywords: endpoint.conninfo.keyword_string(None),
-        passfile_line: endpoint.conninfo.passfile_line()?,
-    };
+    let child = ChildEndpoint::of(&endpoint.conninfo)?;
     let request = DumpRequest { tools, endpoint: &child, snapshot: None, archive: &archive, limits, side };
     match read_schema(&request).await {
         Ok(dump) => Ok(Ok(dump.entries)),

@@ -63,7 +63,7 @@ async fn drop_subscriptions(server: &str, name: &str) {
 
 async fn dump(tools: &ClientTools, keywords: &str, snapshot: Option<&str>, archive: &Path) -> SchemaDump {
     let limits = ChildLimits { stall: Duration::from_secs(60), cancel: CancellationToken::new() };
-    let endpoint = ChildEndpoint { dbname_keywords: keywords.to_owned(), passfile_line: None };
+    let endpoint = ChildEndpoint { dbname_keywords: keywords.to_owned(), ..ChildEndpoint::default() };
     let request =
         DumpRequest { side: Side::Source, tools, endpoint: &endpoint, snapshot, archive, limits: &limits };
     dump_schema(&request)
@@ -80,7 +80,7 @@ async fn a_table_that_pg_dump_may_not_lock_is_a_lock_that_was_waited_for() {
     let request = DumpRequest {
         side: Side::Source,
         tools: &newest_tools().await,
-        endpoint: &ChildEndpoint { dbname_keywords: database.uri(), passfile_line: None },
+        endpoint: &ChildEndpoint { dbname_keywords: database.uri(), ..ChildEndpoint::default() },
         snapshot: None,
         archive: &scratch.path().join("schema.dump"),
         limits: &ChildLimits { stall: Duration::from_secs(4), cancel: CancellationToken::new() },
@@ -371,6 +371,7 @@ async fn what_pg_dump_says_is_in_the_error() {
         let endpoint = ChildEndpoint {
             dbname_keywords: keywords,
             passfile_line: Some("h:1:d:u:secret".to_owned().into()),
+            ..ChildEndpoint::default()
         };
         let archive = scratch.path().join(expected.len().to_string());
         let request = DumpRequest {
@@ -394,7 +395,7 @@ async fn what_pg_dump_says_is_in_the_error() {
     holder.batch_execute("CREATE TABLE held ()").await.expect("created");
     holder.batch_execute("BEGIN; LOCK TABLE held").await.expect("locked");
     let impatient = ChildLimits { stall: Duration::from_secs(2), cancel: CancellationToken::new() };
-    let endpoint = ChildEndpoint { dbname_keywords: holder_keywords, passfile_line: None };
+    let endpoint = ChildEndpoint { dbname_keywords: holder_keywords, ..ChildEndpoint::default() };
     let archive = scratch.path().join("locked");
     let request = DumpRequest {
         side: Side::Source,
@@ -410,7 +411,7 @@ async fn what_pg_dump_says_is_in_the_error() {
     let cancelled = ChildLimits { stall: Duration::from_secs(60), cancel: CancellationToken::new() };
     cancelled.cancel.cancel();
     let endpoint =
-        ChildEndpoint { dbname_keywords: format!("{server} dbname=postgres"), passfile_line: None };
+        ChildEndpoint { dbname_keywords: format!("{server} dbname=postgres"), ..ChildEndpoint::default() };
     let archive = scratch.path().join("cancelled");
     let request = DumpRequest {
         side: Side::Source,

@@ -21,6 +21,8 @@ impl ConnInfo {
         match &self.host {
             Host::Name(name) => push(&mut text, "host", name),
             Host::SocketDirectory(directory) => push(&mut text, "host", directory.display()),
+            // Its socket is known when the child is run; whoever forgets that must not reach another server.
+            Host::Pod { .. } => push(&mut text, "host", "/dev/null"),
         }
         if let Some(address) = self.address {
             push(&mut text, "hostaddr", address);

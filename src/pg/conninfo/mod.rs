@@ -16,12 +16,14 @@ mod settings;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 use crate::error::{Class, Fault};
+use crate::kubernetes::Route;
 
 pub use passfile::PassfileAnswer;
 
@@ -41,6 +43,13 @@ pub enum Host {
     Name(String),
     /// The directory that holds the server's Unix socket.
     SocketDirectory(PathBuf),
+    /// A pod, reached by a tunnel.
+    Pod {
+        /// Finds the pod, anew for each connection.
+        route: Arc<Route>,
+        /// The name that its certificate must carry: no certificate names a pod or a tunnel.
+        certificate_name: String,
+    },
 }
 
 /// How much a connection is protected (libpq's `sslmode`; `allow` is not offered).
@@ -258,6 +267,42 @@ impl ConnInfo {
         self
     }
 
+    /// The way to the pod, if that is where the server is.
+    pub fn route(&self) -> Option<&Arc<Route>> {
+        match &self.host {
+            Host::Pod { route, .. } => Some(route),
+            _ => None,
+        }
+    }
+
+    /// The same login over a Unix socket in this directory, where there is no TLS: libpq does not even take its parameters
+    /// where it was built without.
+    #[must_use]
+    pub fn at_socket(&self, directory: &Path) -> ConnInfo {
+        ConnInfo {
+            host: Host::SocketDirectory(directory.to_owned()),
+            address: None,
+            ssl_mode: SslMode::Disable,
+            root_certificates: None,
+            client_certificate: None,
+            ..self.clone()
+        }
+    }
+
+    /// The same login, but over tunnels to a pod; the host becomes the name that the server's certificate must carry.
+    /// The connection to the API server is encrypted already, so `sslmode=disable` is the mode to parse it with, unless
+    /// TLS to the server itself is wanted.
+    #[must_use]
+    pub fn in_pod(mut self, route: Arc<Route>) -> ConnInfo {
+        let certificate_name = match self.host {
+            Host::Name(name) | Host::Pod { certificate_name: name, .. } => name,
+            Host::SocketDirectory(_) => String::new(),
+        };
+        self.host = Host::Pod { route, certificate_name };
+        self.address = None;
+        self
+    }
+
     /// The same login to another database of the same server.
     #[must_use]
     pub fn with_database(mut self, database: impl Into<String>) -> ConnInfo {
@@ -274,6 +319,8 @@ impl fmt::Display for ConnInfo {
             Host::Name(name) if name.contains(':') => write!(f, "[{name}]")?,
             Host::Name(name) => f.write_str(name)?,
             Host::SocketDirectory(directory) => write!(f, "{}", directory.display())?,
+            // The pod's port is the one that the route finds.
+            Host::Pod { route, .. } => return write!(f, "{route}/{}", self.database),
         }
         write!(f, ":{}/{}", self.port, self.database)
     }

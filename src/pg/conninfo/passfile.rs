@@ -36,6 +36,7 @@ impl ConnInfo {
     fn find_password(&self, content: &str) -> Option<SecretString> {
         let host = match (&self.host, self.address) {
             (Host::Name(name), _) => name.clone(),
+            (Host::Pod { route, .. }, _) => route.to_string(),
             (Host::SocketDirectory(_), Some(address)) => address.to_string(),
             (Host::SocketDirectory(directory), None) => directory.display().to_string(),
         };

@@ -2,14 +2,21 @@
 //!
 //! A test takes [`Cluster::get`], makes a [`Namespace`] of its own in it, and applies what it needs there as YAML. Every
 //! pod runs and is ready a moment later; [`Namespace::lead`] makes its port-forwards reach a server, and its execs run
-//! programs of this machine. Nothing has to be put away.
+//! programs of this machine. Nothing has to be put away. Faults at exact bytes, which a real API server cannot be told to
+//! have, come from a [`stand_in`].
 
 mod api_server;
 mod artifact;
+mod bridge;
 mod cluster;
 mod control_plane;
+mod exec;
+mod faults;
 mod flux;
+mod moving;
 mod namespace;
+mod stand_in;
+mod tunnel;
 
 pub(crate) use api_server::ApiServer;
 pub(crate) use artifact::Artifact;
