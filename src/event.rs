@@ -13,6 +13,8 @@ use serde::Serialize;
 pub enum Stage {
     /// Connect, read both catalogs, preflight, plan.
     Check,
+    /// Stop what writes to the source, in its cluster.
+    Freeze,
     /// Make the source refuse writes.
     Fence,
     /// Extensions and everything that must exist before rows can be loaded.
@@ -32,6 +34,7 @@ impl Stage {
     pub fn title(self) -> &'static str {
         match self {
             Stage::Check => "check",
+            Stage::Freeze => "freeze",
             Stage::Fence => "fence",
             Stage::Schema => "schema",
             Stage::Copy => "copy",

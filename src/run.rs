@@ -331,7 +331,7 @@ fn append(directory: &mut RunDirectory, record: Record) -> Result<(), Error> {
 }
 
 /// The time and a few random bits: sortable, and different for two runs of one second.
-fn new_run_id() -> String {
+pub(crate) fn new_run_id() -> String {
     let random = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0);
     format!("{}-{:06x}", jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S"), random & 0x00ff_ffff)
 }

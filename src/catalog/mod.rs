@@ -40,6 +40,7 @@ pub use objects::{
 pub use sequence::{Sequence, SequenceColumn, SequenceValue, sequence_values};
 pub use server::{
     ClientSession, Database, DatabaseSetting, LocaleProvider, Role, Server, ServerSettings, SessionRights,
+    client_sessions,
 };
 pub use state::{DatabaseIdentity, SourceState};
 pub use table::{

@@ -4,9 +4,11 @@
 //! says "not told", never "off".
 
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
 
 use super::CatalogError;
 use super::query::{Reader, Record, sql_file};
+use crate::error::Side;
 use crate::pg::Oid;
 
 /// The server that a session is connected to.
@@ -282,6 +284,11 @@ impl Role {
         };
         records.iter().map(role).collect()
     }
+}
+
+/// Reads again who is connected to the same database.
+pub async fn client_sessions(client: &Client, side: Side) -> Result<Vec<ClientSession>, CatalogError> {
+    ClientSession::read(Reader { client, side }).await
 }
 
 impl ClientSession {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::help;
+use super::{freeze, help, rollback};
 
 /// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
 ///
@@ -75,6 +75,12 @@ pub(crate) enum Command {
     /// Compare two databases, at any time
     #[command(after_help = help::VERIFY)]
     Verify(Box<Verify>),
+    /// Stop what writes to a source in Kubernetes, and what would start it again
+    #[command(after_help = freeze::EXAMPLES)]
+    Freeze(Box<freeze::Arguments>),
+    /// Put back what a freeze has changed
+    #[command(after_help = rollback::EXAMPLES)]
+    Rollback(rollback::Arguments),
     /// Make a source refuse writes, and end the sessions that could write
     #[command(after_help = help::FENCE)]
     Fence(Fence),

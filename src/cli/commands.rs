@@ -6,10 +6,12 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{Archive, Choices, Command, Config, Dump, Fence, Load, Restore, Run, Unfence, Verify};
-use super::connections;
 use super::layers::Layers;
 use super::manual;
+use super::{connections, freeze, rollback};
 use crate::cutover::fence::{self, FenceError, Lifted};
+use crate::cutover::freeze::FreezePlan;
+use crate::cutover::rollback::Restoration;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{JournalError, RunDirectory};
@@ -30,6 +32,8 @@ pub(super) struct Ended {
     pub(super) exit: Exit,
     pub(super) findings: Vec<Finding>,
     pub(super) plan: Option<Plan>,
+    pub(super) freeze: Option<FreezePlan>,
+    pub(super) restoration: Option<Restoration>,
     pub(super) comparison: Option<Comparison>,
     pub(super) scope: Scope,
     pub(super) settings: Option<Overview>,
@@ -73,6 +77,12 @@ pub(super) async fn dispatch(
             anew("check again", check_archive(archive, events, stop).await)
         }
         Command::Verify(options) => anew("compare again", verify_both(options, events, stop).await),
+        Command::Freeze(options) => {
+            anew("freeze again", Box::pin(freeze::freeze(options, events, stop)).await)
+        }
+        Command::Rollback(options) => {
+            anew("roll back again", Box::pin(rollback::rollback(options, events)).await)
+        }
         Command::Fence(options) => anew("fence again", fence_source(options, stop).await),
         Command::Unfence(options) => anew("unfence again", unfence_source(options, stop).await),
         Command::Config(Config::Show) => Ok(show_settings(layers)?),
@@ -313,7 +323,7 @@ async fn check_archive(path: &Path, events: &Events, stop: &CancellationToken) -
 }
 
 /// Where the runs of a source are kept unless the user says otherwise.
-fn run_dir(named: Option<&Path>, database: &str) -> PathBuf {
+pub(super) fn run_dir(named: Option<&Path>, database: &str) -> PathBuf {
     named.map_or_else(|| Path::new("pgmove-runs").join(database), Path::to_owned)
 }
 

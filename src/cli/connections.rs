@@ -116,6 +116,25 @@ fn parse(text: &str) -> Result<ConnInfo, Error> {
     connection_string(text).map_err(|error| Error::new(Exit::Usage, error))
 }
 
+/// Where kubectl looks for a kubeconfig.
+pub(super) fn kubeconfigs() -> Vec<PathBuf> {
+    match env::var_os("KUBECONFIG").filter(|files| !files.is_empty()) {
+        Some(files) => env::split_paths(&files).collect(),
+        None => {
+            env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config")).into_iter().collect()
+        }
+    }
+}
+
+/// Where this process works, for another one that finds its lease.
+pub(super) fn place() -> String {
+    let host =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| env::var("HOSTNAME").ok());
+    let host = host.as_deref().map_or("(unnamed host)", str::trim);
+    let user = env::var("USER").ok().unwrap_or_else(|| "(unnamed user)".into());
+    format!("{user}@{host}, process {}", std::process::id())
+}
+
 /// With its password: from the string, else the variable, else a passfile, else a prompt where there is somebody to
 /// ask.
 async fn with_password(

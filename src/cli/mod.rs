@@ -1,12 +1,15 @@
 //! The command line: parse, make settings, run a command, print its result, end with its exit code.
 
 mod arguments;
+mod cluster;
 mod commands;
 mod connections;
+mod freeze;
 mod help;
 mod layers;
 mod manual;
 mod prompt;
+mod rollback;
 mod screen;
 
 use std::env;
@@ -93,6 +96,8 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
             plan: ended.plan.as_ref(),
             settings: ended.settings.as_ref(),
             lines: (!ended.lines.is_empty()).then_some(ended.lines.as_slice()),
+            freeze: ended.freeze.as_ref(),
+            restoration: ended.restoration.as_ref(),
             timings: Some(timings),
             ..CommandResult::new(ended.exit)
         };
@@ -108,6 +113,12 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
     }
     if let Some(settings) = &ended.settings {
         report::print(&report::settings(settings, page));
+    }
+    if let Some(plan) = &ended.freeze {
+        report::print(&report::freeze(plan, page));
+    }
+    if let Some(found) = &ended.restoration {
+        report::print(&report::restoration(found, page));
     }
     if let Some(comparison) = &ended.comparison {
         report::print(&if screen.is_quiet {

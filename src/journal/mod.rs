@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::catalog::{DatabaseIdentity, SourceState};
+use crate::cutover::object::ObjectKey;
+use crate::cutover::record::Change;
 use crate::error::{Class, Fault};
 use crate::schema::remove_leftovers;
 use crate::settings::Choices;
@@ -58,6 +60,18 @@ pub enum Record {
     Unfenced {
         /// The database.
         database: DatabaseIdentity,
+    },
+    /// An object in the cluster is about to be frozen.
+    Freezing {
+        /// The run.
+        run: String,
+        /// Which object, and its fields with their former values.
+        change: Change,
+    },
+    /// An object in the cluster has been put back, or is gone.
+    Thawed {
+        /// Which.
+        object: ObjectKey,
     },
     /// The target is about to be marked as being loaded.
     Mark {
@@ -114,9 +128,12 @@ impl Record {
     }
 }
 
-/// Whether a record tells of a fence, which can stand without a run.
+/// Whether a record tells of a freeze or a fence, which can stand without a run.
 fn is_of_fence(record: &Record) -> bool {
-    matches!(record, Record::Fence { .. } | Record::Unfenced { .. })
+    matches!(
+        record,
+        Record::Fence { .. } | Record::Unfenced { .. } | Record::Freezing { .. } | Record::Thawed { .. }
+    )
 }
 
 /// Why the run directory cannot be used.

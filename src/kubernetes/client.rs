@@ -54,6 +54,12 @@ impl ApiServer {
         Ok(ApiServer { client, url: config.cluster_url.to_string(), context, namespace })
     }
 
+    /// The same server, asked through another client: one with layers of its own.
+    #[must_use]
+    pub fn through(self, client: kube::Client) -> ApiServer {
+        ApiServer { client, ..self }
+    }
+
     /// The client, for requests that are not made here.
     pub fn client(&self) -> &kube::Client {
         &self.client

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::client::ApiServer;
 use super::cnpg::{self, ClusterSpec};
-use super::credentials::{Credentials, Known, fetch};
+use super::credentials::{Credentials, Known, SecretChoice, fetch};
 use super::environment::{Data, Reference};
 use super::instance::Instance;
 use super::pinned::Pinned;
@@ -68,16 +68,7 @@ impl ClusterLook {
         let chosen = secret.unwrap_or(&own);
         let data = read(server, namespace, chosen).await?;
         let application = application(name, &spec, chosen, &data)?;
-        let superuser = match superuser_secret(name, &spec) {
-            None => None,
-            Some(secret) => {
-                let found = superuser(&secret, &read(server, namespace, &secret).await?, &application);
-                Some(
-                    found
-                        .ok_or_else(|| ClusterError::NotTheSuperusers { secret, cluster: name.to_owned() })?,
-                )
-            }
-        };
+        let superuser = superuser_login(server, namespace, name, &spec, &application).await?;
         let authority = status.certificates.server_ca_secret.clone().unwrap_or_else(|| format!("{name}-ca"));
         Ok(ClusterLook {
             name: name.to_owned(),
@@ -118,6 +109,50 @@ fn application_secret(name: &str, spec: &ClusterSpec) -> String {
 fn superuser_secret(name: &str, spec: &ClusterSpec) -> Option<String> {
     let given = spec.superuser_secret.as_ref().map(|secret| secret.name.clone());
     (spec.enable_superuser_access == Some(true)).then(|| given.unwrap_or_else(|| format!("{name}-superuser")))
+}
+
+/// Whose login to a Cluster is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// The owner of the application's database.
+    Application,
+    /// `postgres`.
+    Superuser,
+}
+
+/// The login to a Cluster's application database. `secret` names the Secret of the application's login instead of the
+/// Cluster's own.
+pub async fn login(
+    route: &Route,
+    secret: Option<&SecretChoice>,
+    account: Account,
+) -> Result<Credentials, ClusterError> {
+    let (server, namespace, name) = (&route.server, &*route.namespace, &*route.object.name);
+    let kind = cnpg::cluster_resource();
+    let spec = server.get::<cnpg::Cluster>(&kind, namespace, name).await.map_err(ResolveError::from)?.spec;
+    let own = application_secret(name, &spec);
+    let chosen = secret.map_or(&*own, |secret| &*secret.name);
+    let application = application(name, &spec, chosen, &read(server, namespace, chosen).await?)?;
+    if account == Account::Application {
+        return Ok(application);
+    }
+    match superuser_login(server, namespace, name, &spec, &application).await? {
+        Some(login) => Ok(login),
+        None => Err(ClusterError::NoSuperuser { cluster: name.to_owned() }),
+    }
+}
+
+/// The login of `postgres`, where the Cluster offers one.
+async fn superuser_login(
+    server: &ApiServer,
+    namespace: &str,
+    name: &str,
+    spec: &ClusterSpec,
+    application: &Credentials,
+) -> Result<Option<Credentials>, ClusterError> {
+    let Some(secret) = superuser_secret(name, spec) else { return Ok(None) };
+    let found = superuser(&secret, &read(server, namespace, &secret).await?, application);
+    found.map(Some).ok_or_else(|| ClusterError::NotTheSuperusers { secret, cluster: name.to_owned() })
 }
 
 async fn read(server: &ApiServer, namespace: &str, secret: &str) -> Result<Data, ClusterError> {
@@ -211,6 +246,12 @@ pub enum ClusterError {
         /// What is wrong.
         reason: String,
     },
+    /// No login of `postgres` is offered.
+    #[error("cluster/{cluster} offers no login of postgres")]
+    NoSuperuser {
+        /// The Cluster.
+        cluster: String,
+    },
     /// The Secret of `postgres` has no login.
     #[error("Secret {secret} does not hold the login of postgres in cluster/{cluster}")]
     NotTheSuperusers {
@@ -225,7 +266,7 @@ impl Fault for ClusterError {
     fn class(&self) -> Class {
         match self {
             ClusterError::Resolve(error) => error.class(),
-            ClusterError::NotTheApplications { .. } => Class::User,
+            ClusterError::NotTheApplications { .. } | ClusterError::NoSuperuser { .. } => Class::User,
             ClusterError::NotTheSuperusers { .. } => Class::Cluster,
         }
     }
@@ -243,6 +284,10 @@ impl Fault for ClusterError {
             ClusterError::NotTheApplications { .. } => {
                 Some("such a Secret has username and password, and its username owns the database".to_owned())
             }
+            ClusterError::NoSuperuser { .. } => Some(
+                "it does with spec.enableSuperuserAccess: true, which its operator follows at once"
+                    .to_owned(),
+            ),
             ClusterError::NotTheSuperusers { .. } => {
                 Some("it needs the keys username and password; the operator makes one by itself".to_owned())
             }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cutover::freeze::FreezePlan;
+use crate::cutover::rollback::Restoration;
 use crate::error::{Class, Error, Exit};
 use crate::event::Event;
 use crate::plan::Plan;
@@ -63,6 +65,12 @@ pub struct CommandResult<'a> {
     /// What else came of it, as a person reads it: a line each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lines: Option<&'a [String]>,
+    /// What was frozen, or would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<&'a FreezePlan>,
+    /// What was put back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restoration: Option<&'a Restoration>,
     /// How long it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<&'a Timings>,
@@ -101,6 +109,8 @@ impl CommandResult<'_> {
             plan: None,
             settings: None,
             lines: None,
+            freeze: None,
+            restoration: None,
             timings: None,
             error: None,
         }

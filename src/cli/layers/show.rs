@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::definition::{self, Kind, Leaf};
 use super::{Layers, SettingsError, in_force, lenient};
 use crate::cli::connections::{PASSWORDS, connection_string};
+use crate::kubernetes::ObjectRef;
 use crate::settings::{Held, Origin, Overview, PasswordVariable};
 
 impl Layers {
@@ -67,6 +68,9 @@ fn shown(option: &Arg, value: Option<&OsStr>) -> Value {
 
 /// A connection string as it is, or what it leads to if it holds a password.
 fn without_password(text: &str) -> String {
+    if text.parse::<ObjectRef>().is_ok() {
+        return text.to_owned();
+    }
     match connection_string(text) {
         Ok(conninfo) if conninfo.password().is_some() => format!("{conninfo} (with a password)"),
         // It was read before; this only repeats that it is good.

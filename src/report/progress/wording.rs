@@ -87,7 +87,7 @@ impl StageProgress {
         let (one, many) = match self.stage {
             Stage::Copy => ("chunk", "chunks"),
             Stage::Check | Stage::Fence | Stage::Verify => ("check", "checks"),
-            Stage::Schema | Stage::Indexes | Stage::Finish => ("step", "steps"),
+            Stage::Freeze | Stage::Schema | Stage::Indexes | Stage::Finish => ("step", "steps"),
         };
         if is_plural { many } else { one }
     }

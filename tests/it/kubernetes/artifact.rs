@@ -74,6 +74,11 @@ impl<'a> Artifact<'a> {
         artifact
     }
 
+    /// The one of this name that was applied before.
+    pub(crate) fn of(namespace: &'a Namespace, name: &str) -> Self {
+        Self { namespace, name: name.to_owned() }
+    }
+
     /// Asks Flux to reconcile, by a word that was not used before, and waits until it has.
     pub(crate) fn reconcile(&self, word: &str) {
         let kustomization = format!("kustomization/{}", self.name);

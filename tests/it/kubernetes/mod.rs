@@ -10,12 +10,15 @@ mod artifact;
 mod bridge;
 mod cluster;
 mod control_plane;
+mod discovery;
 mod exec;
 mod faults;
 mod flux;
+mod freeze;
 mod moving;
 mod namespace;
 mod stand_in;
+mod tap;
 mod tunnel;
 
 pub(crate) use api_server::ApiServer;

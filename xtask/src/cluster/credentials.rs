@@ -21,6 +21,9 @@ const USERS: [(&str, Option<&str>); 3] = [
     ("system:kube-scheduler", None),
 ];
 
+/// Of the keys of certificates.
+const ELLIPTIC: [&str; 4] = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+
 /// The directory that holds them all.
 pub(super) struct Credentials {
     directory: PathBuf,
@@ -34,11 +37,8 @@ impl Credentials {
         let credentials = Self { directory: directory.to_owned() };
         credentials.certificate("authority", "authority", "/CN=pgmove-test")?;
         credentials.certificate("server", "server", "/CN=kube-apiserver")?;
-        process::run(
-            Command::new("openssl")
-                .args(["genpkey", "-quiet", "-algorithm", "RSA", "-out"])
-                .arg(credentials.service_account_key()),
-        )?;
+        // The API server takes no other's public part from the private one.
+        Self::key(&credentials.service_account_key(), &["-algorithm", "RSA"])?;
         for (user, group) in USERS {
             let group = group.map(|group| format!("/O={group}")).unwrap_or_default();
             credentials.certificate(user, "client", &format!("{group}/CN={user}"))?;
@@ -69,16 +69,21 @@ impl Credentials {
         self.directory.join(name)
     }
 
+    /// Makes a private key.
+    fn key(file: &Path, algorithm: &[&str]) -> Result<()> {
+        process::run(Command::new("openssl").args(["genpkey", "-quiet", "-out"]).arg(file).args(algorithm))
+    }
+
     /// Makes a key and a certificate with the extensions of that section of openssl.cnf.
     fn certificate(&self, name: &str, section: &str, subject: &str) -> Result<()> {
+        let key = self.file(&format!("{name}.key"));
+        Self::key(&key, &ELLIPTIC)?;
         let mut command = Command::new("openssl");
         command
-            .args(["req", "-x509", "-days", "365", "-noenc"])
-            .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-            .args(["-extensions", section, "-subj", subject, "-config"])
+            .args(["req", "-x509", "-days", "365", "-extensions", section, "-subj", subject, "-config"])
             .arg(process::workspace().join("tests/cluster/openssl.cnf"))
-            .arg("-keyout")
-            .arg(self.file(&format!("{name}.key")))
+            .arg("-key")
+            .arg(key)
             .arg("-out")
             .arg(self.file(&format!("{name}.crt")));
         if section != "authority" {

@@ -111,6 +111,7 @@ fn up() -> Result<()> {
         }
     };
     if state.processes.iter().all(Process::runs) {
+        eprintln!("the control plane runs: {}", state.kubeconfig.display());
         return Ok(());
     }
     let kubectl = Kubectl { program: programs.program("kubectl"), kubeconfig: state.kubeconfig.clone() };

@@ -1,0 +1,149 @@
+//! `pgmove freeze`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::cluster::{self, Cluster};
+use super::commands::{Ended, run_dir};
+use super::connections;
+use crate::cutover::freeze::{self, Freeze, FreezeError, WorkloadName};
+use crate::cutover::lease::LeaseError;
+use crate::error::{Class, Error, Exit, Fault};
+use crate::event::Events;
+use crate::journal::{JournalError, RunDirectory};
+use crate::kubernetes::{ObjectRef, SecretChoice};
+use crate::run;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  See what would be changed; nothing is:
+    pgmove freeze -n media --source sts/immich-postgres --dry-run
+  Stop what is connected to the source, and what would start again and connect:
+    pgmove freeze -n media --source sts/immich-postgres --workload deploy/immich-machine-learning
+  Undo it, from this machine or another one:
+    pgmove rollback -n media
+
+What is stopped: the Deployments, StatefulSets, CronJobs and Jobs whose pods are connected to the source, and those
+that --workload names. Deployments and StatefulSets are scaled to zero, CronJobs and Jobs suspended; so are the Flux
+Kustomizations, HelmReleases and ImageUpdateAutomations that would undo it. The source keeps running, and Flux is kept
+from pruning it, its Service and its claims. Before an object is changed its former values are written to the journal
+in the run directory, and with the change into the annotation pgmove/frozen on the object itself: `pgmove rollback`
+needs nothing else.
+
+An autoscaler rests by itself while its target has no replicas. Sessions that come from no pod of the namespace are
+listed; only `pgmove fence` ends those.";
+
+/// What `pgmove freeze` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The source, which keeps running: sts/NAME, deploy/NAME, pod/NAME, svc/NAME or cluster/NAME
+    #[arg(long, value_name = "KIND/NAME", hide_env_values = true)]
+    source: String,
+    /// A further workload to stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME; can be given several times
+    #[arg(long = "workload", value_name = "KIND/NAME")]
+    named: Vec<String>,
+    /// Stop only what --workload names, and do not connect to the source to see who else is
+    #[arg(long)]
+    named_only: bool,
+    /// Print what would be changed, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Give up when neither pods nor sessions have ended for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    patience: u64,
+    /// The Secret with the source's login, if its pod's environment has none: NAME or NAME:PASSWORD-KEY
+    #[arg(long, value_name = "NAME[:KEY…]")]
+    source_secret: Option<SecretChoice>,
+    /// Where the former values are kept too [default: pgmove-runs/<source>]
+    #[arg(long = "run-dir", value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+/// `--named-only`, and no name.
+#[derive(Debug, thiserror::Error)]
+#[error("--named-only stops what --workload names, and nothing is named")]
+struct NothingNamed;
+
+impl Fault for NothingNamed {
+    fn class(&self) -> Class {
+        Class::User
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("name each workload with --workload KIND/NAME".into())
+    }
+}
+
+pub(super) async fn freeze(
+    options: &Arguments,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<Ended, Error> {
+    let source: ObjectRef = options.source.parse().map_err(|error| Error::new(Exit::Usage, error))?;
+    let named: Result<Vec<WorkloadName>, _> = options.named.iter().map(|name| name.parse()).collect();
+    let named = named.map_err(|error| Error::new(Exit::Usage, error))?;
+    if options.named_only && named.is_empty() {
+        return Err(Error::new(Exit::Usage, NothingNamed));
+    }
+    let server = options.cluster.connect().await?;
+    let path = run_dir(options.directory.as_deref(), &source.name);
+    let mut journal = if options.dry_run { None } else { Some(open(&path)?) };
+    let records = journal.as_ref().map(RunDirectory::records).unwrap_or_default();
+    let run = freeze::recorded_run(records).map_or_else(run::new_run_id, str::to_owned);
+    let endpoint = if options.named_only {
+        None
+    } else {
+        let application_name = format!("pgmove {run}");
+        Some(
+            cluster::endpoint(&server, &source, options.source_secret.as_ref(), &application_name)
+                .await?,
+        )
+    };
+    let frozen = Freeze {
+        namespace: server.namespace().to_owned(),
+        server,
+        source,
+        endpoint,
+        named,
+        run,
+    };
+    let plan = frozen.plan(records).await.map_err(|error| Error::new(Exit::Refused, error))?;
+    let Some(journal) = journal.as_mut().filter(|_| plan.obstacles.is_empty()) else {
+        let exit = if plan.obstacles.is_empty() { Exit::Done } else { Exit::Refused };
+        return Ok(Ended { exit, freeze: Some(plan), ..Ended::default() });
+    };
+    let patience = Duration::from_secs(options.patience);
+    let held = frozen.hold(&plan, journal, &connections::place(), patience, events, stop).await;
+    held.map_err(failed)?.leave().await.map_err(failed)?;
+    let lines = vec![format!(
+        "frozen; put it back with: pgmove rollback -n {}; or: pgmove rollback --run-dir {}",
+        frozen.namespace,
+        path.display()
+    )];
+    Ok(Ended { freeze: Some(plan), lines, ..Ended::default() })
+}
+
+fn open(path: &std::path::Path) -> Result<RunDirectory, Error> {
+    let journal = match RunDirectory::create(path) {
+        Err(JournalError::Exists(_)) => RunDirectory::open(path),
+        other => other,
+    };
+    journal.map_err(|error| Error::new(Exit::Usage, error))
+}
+
+fn failed(error: FreezeError) -> Error {
+    let exit = match &error {
+        FreezeError::Partly { .. } | FreezeError::Staying { .. } | FreezeError::Disturbed(_) => {
+            Exit::Resumable
+        }
+        FreezeError::Interrupted(_) => Exit::Interrupted,
+        FreezeError::Lease(LeaseError::Lost { .. }) => Exit::Resumable,
+        _ => Exit::Refused,
+    };
+    Error::new(exit, error)
+}

@@ -1,0 +1,329 @@
+//! The freeze: nothing in the cluster writes to the source, and nothing starts again what would.
+//!
+//! [`Freeze::plan`] looks and decides, and changes nothing. [`Freeze::apply`] asks the API server to rehearse every
+//! change (rights, admission, content) before the first is made; then each is recorded in the journal, and made with its
+//! former value in an annotation on the object, in one request ([`super::record`]). It can be repeated: what is frozen is
+//! left, what somebody has thawed is frozen again. [`Freeze::wait`] waits until the stopped pods and their sessions are
+//! gone, while [`super::alarm`] watches. [`Freeze::hold`] does all of that under a Lease ([`super::lease`]), which keeps
+//! other runs away. [`super::rollback`] undoes it, from the annotations alone.
+//!
+//! HorizontalPodAutoscalers are left as they are: while its target has no replicas, one is disabled by Kubernetes itself
+//! (condition `ScalingActive` false, reason `ScalingDisabled`), and it goes on when the replicas are back. Only one with
+//! `minReplicas: 0` (feature gate `HPAScaleToZero`) could start its target, and gets `minReplicas: 1` meanwhile.
+
+use std::time::Instant;
+
+use crate::catalog::{CatalogError, ClientSession, client_sessions};
+use crate::error::{Class, Fault, Side};
+use crate::event::{Event, Events, Stage};
+use crate::journal::{JournalError, Record, RunDirectory};
+use crate::kubernetes::{ApiError, ApiServer, ObjectRef};
+use crate::pg::{Access, Endpoint, Session, SessionError};
+
+use super::alarm::Disturbance;
+use super::lease::LeaseError;
+use super::object::{ObjectKey, spelled};
+use super::record::{self, Change, MarkError, Refusal, Step, shown};
+use super::requests::{self, Mode};
+
+mod find;
+mod hold;
+mod plan;
+mod wait;
+mod workload;
+mod writers;
+
+pub(super) use find::{CLUSTER, changeable};
+pub use hold::Frozen;
+pub(super) use plan::FLUX;
+pub use plan::{FreezePlan, RECONCILE};
+pub use wait::Staying;
+pub use workload::{WorkloadKind, WorkloadName, WorkloadNameError};
+
+/// How often a change is tried again whose object others write to at the same time.
+const ATTEMPTS: usize = 10;
+
+/// What is frozen.
+#[derive(Debug, Clone)]
+pub struct Freeze {
+    /// The cluster.
+    pub server: ApiServer,
+    /// Where the source and its applications are.
+    pub namespace: String,
+    /// The source, which keeps running.
+    pub source: ObjectRef,
+    /// How to ask the source for its sessions; without it, only what is named is stopped.
+    pub endpoint: Option<Endpoint>,
+    /// The workloads that the user named.
+    pub named: Vec<WorkloadName>,
+    /// The run.
+    pub run: String,
+}
+
+impl Freeze {
+    /// Looks at the cluster and the source's sessions, and decides what to change.
+    pub async fn plan(&self, journal: &[Record]) -> Result<FreezePlan, FreezeError> {
+        let sessions = match &self.endpoint {
+            Some(endpoint) => sessions(endpoint).await?,
+            None => vec![],
+        };
+        let known = recorded(journal);
+        let seen =
+            find::look(&self.server, &self.namespace, &self.source, &self.named, sessions, &known).await?;
+        let mut plan = plan::plan(&seen, &self.source, &self.named, &self.run)?;
+        for change in &mut plan.changes {
+            // Pods that an earlier process has stopped are gone, and perhaps not their sessions.
+            for record in journal {
+                if let Record::Freezing { change: before, .. } = record
+                    && before.object == change.object
+                {
+                    change.addresses.extend(&before.addresses);
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Changes what the plan says. When it fails, the error says what was changed and stays so.
+    pub async fn apply(
+        &self,
+        plan: &FreezePlan,
+        journal: &mut RunDirectory,
+        events: &Events,
+    ) -> Result<(), FreezeError> {
+        if !plan.obstacles.is_empty() {
+            return Err(FreezeError::Obstacles(plan.obstacles.clone()));
+        }
+        for (order, change) in plan.changes.iter().enumerate() {
+            self.make(order, change, None).await?;
+        }
+        let mut made = vec![];
+        for (order, change) in plan.changes.iter().enumerate() {
+            let item = began(events, change.object.to_string());
+            match self.make(order, change, Some(journal)).await {
+                Ok(()) => made.push(change.object.clone()),
+                Err(error) if made.is_empty() => return Err(error),
+                Err(cause) => return Err(FreezeError::Partly { made, cause: Box::new(cause) }),
+            }
+            ended(events, item);
+        }
+        Ok(())
+    }
+
+    /// Makes one change; without a journal it is only rehearsed.
+    async fn make(
+        &self,
+        order: usize,
+        change: &Change,
+        mut journal: Option<&mut RunDirectory>,
+    ) -> Result<(), FreezeError> {
+        let refused = |refusal| FreezeError::Refused {
+            object: Box::new(change.object.clone()),
+            refusal: Box::new(refusal),
+        };
+        for _ in 0..ATTEMPTS {
+            let Some(now) = requests::read(&self.server, &change.object).await? else {
+                return Err(refused(Refusal::Recreated));
+            };
+            let patch = match record::freeze(change, &self.run, order, &now)?.map_err(refused)? {
+                Step::Standing => return Ok(()),
+                Step::Patch(patch) => patch,
+            };
+            let mode = match &mut journal {
+                None => Mode::Rehearsal,
+                Some(journal) => {
+                    let record = Record::Freezing { run: self.run.clone(), change: change.clone() };
+                    if journal.records().last() != Some(&record) {
+                        journal.append(record)?;
+                    }
+                    Mode::Real
+                }
+            };
+            if requests::patch(&self.server, &change.object, &patch, mode).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(FreezeError::Contended(Box::new(change.object.clone())))
+    }
+}
+
+/// Shows that something begins; gives what [`ended`] takes.
+fn began(events: &Events, item: String) -> (String, Instant) {
+    let shown = item.clone();
+    events.emit(Event::ItemStarted { stage: Stage::Freeze, lane: 0, item: shown, table: None, bytes: None });
+    (item, Instant::now())
+}
+
+fn ended(events: &Events, (item, begun): (String, Instant)) {
+    let seconds = begun.elapsed().as_secs_f64();
+    events.emit(Event::ItemFinished { stage: Stage::Freeze, lane: 0, item, seconds });
+}
+
+/// The objects that a journal says may have been changed, and were not put back since.
+pub fn recorded(records: &[Record]) -> Vec<ObjectKey> {
+    let mut objects: Vec<ObjectKey> = vec![];
+    for record in records {
+        match record {
+            Record::Freezing { change, .. } if !objects.contains(&change.object) => {
+                objects.push(change.object.clone());
+            }
+            Record::Thawed { object } => objects.retain(|known| known != object),
+            _ => {}
+        }
+    }
+    objects
+}
+
+/// The run of a freeze that a journal tells of.
+pub fn recorded_run(records: &[Record]) -> Option<&str> {
+    records.iter().rev().find_map(|record| match record {
+        Record::Freezing { run, .. } => Some(run.as_str()),
+        _ => None,
+    })
+}
+
+/// The sessions of applications on the source's database.
+async fn sessions(endpoint: &Endpoint) -> Result<Vec<ClientSession>, FreezeError> {
+    let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
+    let sessions = client_sessions(&session.client, Side::Source).await?;
+    session.close().await;
+    Ok(sessions.into_iter().filter(|session| !session.application_name.starts_with("pgmove")).collect())
+}
+
+/// Why a freeze did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum FreezeError {
+    /// The API server refused, or cannot be reached.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A record on an object is damaged.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+    /// The source's sessions could not be asked for.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The source's sessions could not be understood.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Another run works on the source.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// Somebody has thawed something.
+    #[error(transparent)]
+    Disturbed(Box<Disturbance>),
+    /// A former value could not be written down, so the object was not changed.
+    #[error("could not record the freeze")]
+    Journal(#[from] JournalError),
+    /// The plan cannot be carried out; nothing was changed.
+    #[error("cannot freeze: {}", .0.join("; "))]
+    Obstacles(Vec<String>),
+    /// An object is not as it was planned from.
+    #[error("{object} {}", explained(.refusal))]
+    Refused {
+        /// Which.
+        object: Box<ObjectKey>,
+        /// Why it was left.
+        refusal: Box<Refusal>,
+    },
+    /// Others write to an object all the time.
+    #[error("{0} is written to by others all the time")]
+    Contended(Box<ObjectKey>),
+    /// Some changes were made before one failed.
+    #[error("the freeze is not complete: {} stay frozen", listed(.made))]
+    Partly {
+        /// What stays frozen.
+        made: Vec<ObjectKey>,
+        /// What happened to the next.
+        #[source]
+        cause: Box<FreezeError>,
+    },
+    /// Pods or sessions do not go.
+    #[error("still there after {seconds} s without progress: {staying}")]
+    Staying {
+        /// How long nothing has changed.
+        seconds: u64,
+        /// Who stays.
+        staying: Staying,
+    },
+    /// The operator has interrupted.
+    #[error("interrupted while pods end: {0} still there")]
+    Interrupted(Staying),
+}
+
+fn listed(objects: &[ObjectKey]) -> String {
+    objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn explained(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Recreated => "is gone, or another of its name has taken its place".to_owned(),
+        Refusal::FrozenBy(run) => format!("is frozen by run {run}"),
+        Refusal::Changed { field, planned, now, by } => {
+            let by = by.as_ref().map(|by| format!(", set {by}")).unwrap_or_default();
+            format!(
+                "has changed since the plan: {} was {}, is {}{by}",
+                spelled(field),
+                shown(planned),
+                shown(now)
+            )
+        }
+    }
+}
+
+impl Fault for FreezeError {
+    fn class(&self) -> Class {
+        match self {
+            FreezeError::Api(error) => error.class(),
+            FreezeError::Mark(error) => error.class(),
+            FreezeError::Session(error) => error.class(),
+            FreezeError::Catalog(error) => error.class(),
+            FreezeError::Journal(error) => error.class(),
+            FreezeError::Lease(error) => error.class(),
+            FreezeError::Disturbed(error) => error.class(),
+            FreezeError::Obstacles(_) | FreezeError::Interrupted(_) => Class::User,
+            FreezeError::Refused { .. } | FreezeError::Contended(_) | FreezeError::Staying { .. } => {
+                Class::Cluster
+            }
+            FreezeError::Partly { cause, .. } => cause.class(),
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            FreezeError::Api(error) => error.is_retryable(),
+            FreezeError::Session(error) => error.is_retryable(),
+            FreezeError::Catalog(error) => error.is_retryable(),
+            FreezeError::Lease(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            FreezeError::Api(error) => return error.hint(),
+            FreezeError::Mark(error) => return error.hint(),
+            FreezeError::Session(error) => return error.hint(),
+            FreezeError::Catalog(error) => return error.hint(),
+            FreezeError::Journal(error) => return error.hint(),
+            FreezeError::Lease(error) => return error.hint(),
+            FreezeError::Disturbed(error) => return error.hint(),
+            FreezeError::Obstacles(_) => "nothing was changed; remove what is in the way, and freeze again".into(),
+            FreezeError::Refused { refusal, .. } if matches!(**refusal, Refusal::FrozenBy(_)) => {
+                "go on with that run, or undo it: pgmove rollback".into()
+            }
+            FreezeError::Refused { .. } | FreezeError::Contended(_) => {
+                "see who works on it; then freeze again, which looks and plans anew".into()
+            }
+            FreezeError::Partly { cause, .. } => {
+                let way_on = "freeze again to go on, or undo what was changed: pgmove rollback";
+                cause.hint().map_or_else(|| way_on.to_owned(), |hint| format!("{hint}\n{way_on}"))
+            }
+            FreezeError::Staying { .. } => {
+                "end them (kubectl delete pod, pg_terminate_backend) and freeze again, which goes on waiting; or undo the \
+                 freeze: pgmove rollback"
+                    .into()
+            }
+            FreezeError::Interrupted(_) => "freeze again to go on, or undo the freeze: pgmove rollback".into(),
+        })
+    }
+}
