@@ -11,7 +11,7 @@
 use std::error::Error as StdError;
 
 /// Who has to act on an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// What was typed, or a settings file.

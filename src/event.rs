@@ -5,10 +5,12 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::preflight::Finding;
 
 /// A stage of a move, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// Connect, read both catalogs, preflight, plan.
@@ -45,6 +47,30 @@ impl Stage {
     }
 }
 
+/// What stands on both sides, and between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The source's server.
+    pub source: String,
+    /// The target's server.
+    pub target: String,
+    /// `pg_dump` and `pg_restore`, where they were found.
+    pub client_tools: Option<String>,
+    /// The source's extensions.
+    pub extensions: Vec<ExtensionVersions>,
+}
+
+/// An extension of the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtensionVersions {
+    /// Its name.
+    pub name: String,
+    /// Its version on the source.
+    pub source: String,
+    /// The version that the target has or would create; `None` if it offers none.
+    pub target: Option<String>,
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -66,6 +92,13 @@ pub enum Event {
         stage: Stage,
         /// How long it took.
         seconds: f64,
+    },
+    /// Both sides were read and checked.
+    Checked {
+        /// What they run.
+        versions: Versions,
+        /// What was found, the blocking ones first.
+        findings: Vec<Finding>,
     },
     /// A work item of a stage begins on a lane.
     ItemStarted {
@@ -137,26 +170,34 @@ pub enum Event {
 /// How many events wait at most; a slow terminal slows the lanes down rather than filling memory.
 const CAPACITY: usize = 1024;
 
-/// The sending end, cloned into every stage and lane.
+/// The sending end, cloned into every stage and lane. Each listener has a channel of its own.
 #[derive(Debug, Clone)]
-pub struct Events(Option<SyncSender<Event>>);
+pub struct Events(Vec<SyncSender<Event>>);
 
 impl Events {
     /// A channel: the sending end for stages, the receiving end for one listener.
     pub fn channel() -> (Events, Receiver<Event>) {
-        let (sender, receiver) = sync_channel(CAPACITY);
-        (Events(Some(sender)), receiver)
+        Events::none().and_another()
     }
 
     /// A sending end that nobody listens to.
     pub fn none() -> Events {
-        Events(None)
+        Events(Vec::new())
+    }
+
+    /// A sending end that one more listener hears.
+    pub fn and_another(&self) -> (Events, Receiver<Event>) {
+        let (sender, receiver) = sync_channel(CAPACITY);
+        (Events(self.0.iter().cloned().chain([sender]).collect()), receiver)
     }
 
     /// Sends an event. A listener that is gone is no reason to stop a move.
     pub fn emit(&self, event: Event) {
-        if let Some(sender) = &self.0 {
-            let _ = sender.send(event);
+        if let Some((last, others)) = self.0.split_last() {
+            for sender in others {
+                let _ = sender.send(event.clone());
+            }
+            let _ = last.send(event);
         }
     }
 

@@ -39,6 +39,7 @@ mod outcome;
 mod prepare;
 mod proof;
 mod replace;
+mod reporting;
 mod resume;
 mod stored_proof;
 mod watch;
@@ -49,6 +50,7 @@ pub use outcome::{Interrupted, Outcome};
 use outcome::{Lost, TargetLost};
 pub(crate) use prepare::scratch;
 pub use replace::ReplaceError;
+use reporting::Recording;
 pub use resume::ResumeError;
 
 /// Where the rows come from.
@@ -72,7 +74,7 @@ impl Source {
 /// The parts that every stage of one run shares.
 struct Context<'a> {
     settings: &'a RunSettings,
-    events: &'a Events,
+    events: Events,
     stop: &'a CancellationToken,
     /// The run's id.
     run: String,
@@ -158,9 +160,9 @@ pub async fn run(
     let choices = resume::choices(records, &settings.choices);
     let choices = choices.map_err(|error| Error::new(Exit::Usage, error))?;
     let name = Context::application_name(&run);
-    let context = Context {
+    let mut context = Context {
         settings,
-        events,
+        events: events.clone(),
         stop,
         choices,
         source: restored
@@ -169,6 +171,11 @@ pub async fn run(
         admin: settings.connections.admin(&name),
         run,
     };
+    let recording = directory.as_ref().map(|directory| {
+        let (recording, events) = Recording::begin(directory, &context);
+        context.events = events;
+        recording
+    });
     let mut outcome = Box::pin(context.run(directory.as_mut())).await;
     if let (Some(directory), Err(_) | Ok(Outcome::Refused(_))) = (&directory, &outcome) {
         context.say_fenced(directory);
@@ -184,9 +191,12 @@ pub async fn run(
         };
     }
     if has_written && let Ok(Outcome::Refused(findings)) = outcome {
-        return Ok(Outcome::Stopped(findings));
+        outcome = Ok(Outcome::Stopped(findings));
     }
-    // A run that was refused before it wrote anything leaves nothing to resume.
+    if let (Some(recording), Some(directory)) = (recording, &directory) {
+        recording.end(directory, &outcome, events);
+    }
+    // A run that was refused before it wrote anything leaves its report, and nothing to resume.
     if matches!(outcome, Ok(Outcome::Refused(_)) | Err(Error { exit: Exit::Refused, .. }))
         && let Some(directory) = directory
     {
@@ -212,6 +222,7 @@ impl Context<'_> {
             resume::is_same_database(records, Side::Source, &checked.source.identity())?;
             resume::is_same_database(records, Side::Target, &checked.target.identity())?;
         }
+        self.announce_check(&checked);
         let (blocking, warnings): (Vec<Finding>, Vec<Finding>) =
             checked.findings.iter().cloned().partition(|finding| finding.severity == Severity::Blocking);
         if !blocking.is_empty() {

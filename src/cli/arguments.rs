@@ -81,6 +81,12 @@ pub(crate) enum Command {
     /// Put back what a freeze has changed
     #[command(after_help = rollback::EXAMPLES)]
     Rollback(rollback::Arguments),
+    /// Tell what a run does or did, from its run directory; may be asked at any time, also while the run works
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(RunDirectoryOption),
+    /// Show a run's report again: as text, as JSON, or as a page of HTML
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(Wanted),
     /// Make a source refuse writes, and end the sessions that could write
     #[command(after_help = help::FENCE)]
     Fence(Fence),
@@ -111,6 +117,22 @@ impl Command {
         matches!(self, Command::Completions { .. } | Command::Man { output_dir: None })
     }
 }
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  See from another terminal how far a run is:
+    watch pgmove status --run-dir pgmove-runs/immich
+
+Nothing is written and nobody is kept waiting. The exit code is 0 if there is something to tell, whatever it is.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  Read the report of the only run there is:
+    pgmove report
+  Keep it as a page for a browser, for a phone or for paper (the run directory has it already):
+    pgmove report --run-dir pgmove-runs/immich --html >immich.html
+  Ask it something (docs/report.md describes every field):
+    pgmove report --output json | jq '.tables[] | {table, rows, checksums}'";
 
 /// The two databases.
 #[derive(Debug, Args)]
@@ -254,6 +276,23 @@ pub(crate) struct Restore {
     pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) choices: Choices,
+}
+
+/// Which run.
+#[derive(Debug, Args)]
+pub(crate) struct RunDirectoryOption {
+    /// The directory of the run [default: the only one in pgmove-runs]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) run_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Wanted {
+    #[command(flatten)]
+    pub(crate) run_dir: RunDirectoryOption,
+    /// Print the page of HTML
+    #[arg(long)]
+    pub(crate) html: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -37,6 +37,10 @@ pub(super) struct Ended {
     pub(super) comparison: Option<Comparison>,
     pub(super) scope: Scope,
     pub(super) settings: Option<Overview>,
+    /// What a run directory tells.
+    pub(super) status: Option<(report::Status, PathBuf)>,
+    /// The report of a run.
+    pub(super) report: Option<report::Report>,
     /// Further results, a line each.
     pub(super) lines: Vec<String>,
     /// A file's content as the result.
@@ -83,6 +87,8 @@ pub(super) async fn dispatch(
         Command::Rollback(options) => {
             anew("roll back again", Box::pin(rollback::rollback(options, events)).await)
         }
+        Command::Status(options) => Ok(super::runs::status(options)?),
+        Command::Report(options) => Ok(super::runs::report(options)?),
         Command::Fence(options) => anew("fence again", fence_source(options, stop).await),
         Command::Unfence(options) => anew("unfence again", unfence_source(options, stop).await),
         Command::Config(Config::Show) => Ok(show_settings(layers)?),

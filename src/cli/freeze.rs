@@ -99,19 +99,9 @@ pub(super) async fn freeze(
         None
     } else {
         let application_name = format!("pgmove {run}");
-        Some(
-            cluster::endpoint(&server, &source, options.source_secret.as_ref(), &application_name)
-                .await?,
-        )
+        Some(cluster::endpoint(&server, &source, options.source_secret.as_ref(), &application_name).await?)
     };
-    let frozen = Freeze {
-        namespace: server.namespace().to_owned(),
-        server,
-        source,
-        endpoint,
-        named,
-        run,
-    };
+    let frozen = Freeze { namespace: server.namespace().to_owned(), server, source, endpoint, named, run };
     let plan = frozen.plan(records).await.map_err(|error| Error::new(Exit::Refused, error))?;
     let Some(journal) = journal.as_mut().filter(|_| plan.obstacles.is_empty()) else {
         let exit = if plan.obstacles.is_empty() { Exit::Done } else { Exit::Refused };

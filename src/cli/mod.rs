@@ -10,6 +10,7 @@ mod layers;
 mod manual;
 mod prompt;
 mod rollback;
+mod runs;
 mod screen;
 
 use std::env;
@@ -86,6 +87,10 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
         report::print(content);
         return;
     }
+    if let Some(found) = &ended.report {
+        report::print(&runs::rendered(found, screen));
+        return;
+    }
     if screen.output == Output::Json {
         let comparison = ended.comparison.as_ref();
         let result = CommandResult {
@@ -98,13 +103,17 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
             lines: (!ended.lines.is_empty()).then_some(ended.lines.as_slice()),
             freeze: ended.freeze.as_ref(),
             restoration: ended.restoration.as_ref(),
-            timings: Some(timings),
+            status: ended.status.as_ref().map(|(status, _)| status),
+            timings: ended.status.is_none().then_some(timings),
             ..CommandResult::new(ended.exit)
         };
         report::print(&result.line());
         return;
     }
     let page = screen.stdout;
+    if let Some((status, directory)) = &ended.status {
+        report::print(&status.text(directory, page));
+    }
     if !ended.findings.is_empty() {
         report::print(&report::findings(&ended.findings, ended.exit, page));
     }

@@ -10,6 +10,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -17,6 +18,7 @@ use crate::catalog::{DatabaseIdentity, SourceState};
 use crate::cutover::object::ObjectKey;
 use crate::cutover::record::Change;
 use crate::error::{Class, Fault};
+use crate::report::files::is_only_report;
 use crate::schema::remove_leftovers;
 use crate::settings::Choices;
 
@@ -229,7 +231,8 @@ pub(crate) const SCHEMA: &str = "schema.json";
 pub(crate) const DUMP: &str = "schema.dump";
 
 impl RunDirectory {
-    /// Makes the directory of a new run, or takes one that is empty or in which only a fence is recorded.
+    /// Makes the directory of a new run, or takes one that is empty, or in which only a fence is recorded, or that holds
+    /// only the report of a run that was refused.
     pub fn create(path: &Path) -> Result<Self, JournalError> {
         if let Some(parent) = path.parent() {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
@@ -242,7 +245,7 @@ impl RunDirectory {
         };
         // A run that is refused removes what it made here, and must not take files of somebody else's for its own.
         let mut entries = std::fs::read_dir(path).map_err(|source| failed("read", path, source))?;
-        if entries.next().is_some() {
+        if entries.next().is_some() && !is_only_report(path) {
             if !path.join(JOURNAL).exists() {
                 return Err(JournalError::NotEmpty(path.to_owned()));
             }
@@ -272,7 +275,7 @@ impl RunDirectory {
             .mode(0o600)
             .open(&file)
             .map_err(|source| failed("open", &file, source))?;
-        match journal.try_lock() {
+        match lock(&journal) {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
                 let run = read(path).ok().and_then(|records| records.iter().find_map(Record::begun_run));
@@ -363,8 +366,38 @@ impl RunDirectory {
     }
 }
 
-/// Reads a journal that another process has locked.
-fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
+/// How often, and after which time, a locked journal is tried again: somebody may only have asked whether it is.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(50);
+
+fn lock(journal: &File) -> Result<(), std::fs::TryLockError> {
+    for _ in 1..ATTEMPTS {
+        match journal.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    journal.try_lock()
+}
+
+/// Whether a process works on the run, or on its fence. Nobody is kept from it: the lock is shared, and held for no
+/// longer than the question takes.
+pub fn is_worked_on(path: &Path) -> Result<bool, JournalError> {
+    let file = path.join(JOURNAL);
+    let journal = match File::open(&file) {
+        Ok(journal) => journal,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(failed("open", &file, source)),
+    };
+    match journal.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(true),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed("lock", &file, source)),
+    }
+}
+
+/// Reads a journal that another process may have locked.
+pub fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
     let file = path.join(JOURNAL);
     match std::fs::read(&file) {
         Ok(bytes) => parse(complete(&bytes), &file),

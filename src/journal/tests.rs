@@ -104,3 +104,41 @@ fn a_source_is_proven_unchanged_only_when_nothing_was_in_progress() {
     let unknown = SourceState { system_identifier: None, ..state("812:812:") };
     assert!(!unknown.is_proven_equal(&unknown.clone()));
 }
+
+#[test]
+fn who_only_asks_keeps_nobody_from_the_run() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("run");
+    assert!(!is_worked_on(&path).expect("nothing is there"));
+    let run = RunDirectory::create(&path).expect("new");
+    assert!(is_worked_on(&path).expect("readable"));
+    drop(run);
+    assert!(!is_worked_on(&path).expect("readable"));
+    // Somebody is just asking, and is slow.
+    let asking = File::open(path.join(JOURNAL)).expect("there");
+    asking.lock_shared().expect("nobody holds it");
+    let answered = std::thread::spawn(move || {
+        std::thread::sleep(2 * PAUSE);
+        drop(asking);
+    });
+    RunDirectory::open(&path).expect("it waits for the answer");
+    answered.join().expect("it ends");
+}
+
+#[test]
+fn a_new_run_takes_the_directory_of_a_refused_one_and_no_other() {
+    use crate::report::files::{PAGE, REPORT};
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path();
+    let write = |name: &str, text: &str| std::fs::write(path.join(name), text).expect("written");
+    write(PAGE, "somebody's");
+    assert!(matches!(RunDirectory::create(path), Err(JournalError::NotEmpty(_))));
+    write(REPORT, "{\"of\": \"somebody\"}");
+    assert!(matches!(RunDirectory::create(path), Err(JournalError::NotEmpty(_))));
+    write(REPORT, &crate::report::document(&crate::report::sample::stopped()));
+    write("photo", "dear");
+    assert!(matches!(RunDirectory::create(path), Err(JournalError::NotEmpty(_))));
+    std::fs::remove_file(path.join("photo")).expect("removed");
+    RunDirectory::create(path).expect("only a report is there").remove();
+    assert!(path.join(REPORT).exists());
+}

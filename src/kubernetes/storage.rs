@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_data_directorys_volume_and_the_limits_are_found() {
+    fn the_volume_of_the_data_and_the_limits_are_found() {
         let (claim, limits) = look(IMMICH, 1, |_| ());
         assert_eq!(claim, "immich-postgres-data");
         assert_eq!(limits, Limits { memory: Some(2 << 30), shared_memory: SharedMemory::Limited(128 << 20) });

@@ -22,7 +22,7 @@ mod vector;
 
 use std::cmp::Reverse;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, DatabaseIdentity, SessionRights};
 use crate::plan::VectorIndexChoice;
@@ -34,7 +34,7 @@ pub use rights::{
 };
 
 /// Whether a finding stops the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// The run goes on, but the operator should know.

@@ -211,7 +211,7 @@ fn details(comparison: &Comparison, is_verbose: bool, page: Page) -> Vec<String>
 }
 
 /// The order of outcomes, the worst highest.
-fn severity(outcome: &Outcome) -> u8 {
+pub(super) fn severity(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Equal => 0,
         Outcome::AsPlanned { .. } => 1,

@@ -32,7 +32,7 @@ pub fn error(error: &Error, again: Again, page: Page) -> String {
 }
 
 /// What an exit code means.
-fn meaning(exit: Exit, again: Again) -> String {
+pub(super) fn meaning(exit: Exit, again: Again) -> String {
     let meaning = match (exit, again) {
         (Exit::Done, _) => "done and proven",
         (Exit::Internal, _) => "internal error, a defect of pgmove: please report it",

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cutover::freeze::FreezePlan;
 use crate::cutover::rollback::Restoration;
@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::preflight::Finding;
 use crate::report::listener::Output;
 use crate::report::progress::{Progress, Timings};
+use crate::report::status::Status;
 use crate::settings::Overview;
 use crate::verify::{Comparison, Verdict};
 
@@ -71,6 +72,9 @@ pub struct CommandResult<'a> {
     /// What was put back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restoration: Option<&'a Restoration>,
+    /// What a run directory tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<&'a Status>,
     /// How long it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<&'a Timings>,
@@ -80,7 +84,7 @@ pub struct CommandResult<'a> {
 }
 
 /// An error, for a script.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// Who has to act.
     pub class: Class,
@@ -111,6 +115,7 @@ impl CommandResult<'_> {
             lines: None,
             freeze: None,
             restoration: None,
+            status: None,
             timings: None,
             error: None,
         }

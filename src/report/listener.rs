@@ -1,4 +1,4 @@
-//! The one listener of a command: a thread that takes events and shows them.
+//! The listener that shows a command: a thread that takes its events.
 //!
 //! What it shows is one [`Output`] of several; how far everything is, [`Progress`] knows for all of them.
 

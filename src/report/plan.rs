@@ -12,7 +12,7 @@ use crate::schema::{Change, Rewrite};
 /// So many tables are listed, the largest; the rest is counted.
 const LISTED_TABLES: usize = 20;
 /// Of a rewrite that touches nearly every object, so many changes are shown; all are in the JSON.
-const LISTED_CHANGES: usize = 3;
+pub(super) const LISTED_CHANGES: usize = 3;
 
 /// The whole plan.
 pub fn plan(plan: &Plan, page: Page) -> String {
@@ -208,11 +208,11 @@ fn rewrites(plan: &Plan, page: Page, out: &mut String) {
 }
 
 /// Whether a rewrite touches nearly every object.
-fn is_everywhere(rule: Rewrite) -> bool {
+pub(super) fn is_everywhere(rule: Rewrite) -> bool {
     matches!(rule, Rewrite::Owner | Rewrite::Role | Rewrite::Grantor | Rewrite::UniqueIndex)
 }
 
-fn name(rule: Rewrite) -> &'static str {
+pub(super) fn name(rule: Rewrite) -> &'static str {
     match rule {
         Rewrite::Owner => "owner",
         Rewrite::Role => "role",

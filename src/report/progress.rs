@@ -10,12 +10,12 @@ mod wording;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Stage};
 
 /// How long everything took.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
     /// The stages that began, in order.
     pub stages: Vec<StageTiming>,
@@ -24,7 +24,7 @@ pub struct Timings {
 }
 
 /// What a stage did.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageTiming {
     /// The stage.
     pub stage: Stage,
@@ -45,7 +45,7 @@ pub struct StageTiming {
 }
 
 /// What was done with a table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableTiming {
     /// Rows that were copied.
     pub rows: u64,
@@ -190,7 +190,7 @@ impl Progress {
                 self.finish_item(*stage, running.filter(|running| running.item == *item), *seconds, now);
             }
             Event::Retry { stage, item, .. } => self.retry(*stage, item, now),
-            Event::Warning { .. } | Event::Note { .. } => {}
+            Event::Checked { .. } | Event::Warning { .. } | Event::Note { .. } => {}
         }
         self.note_shown(now);
     }
@@ -267,23 +267,33 @@ impl Progress {
         self.stages.get(&stage)
     }
 
-    /// The result, when nothing more is heard.
-    pub(super) fn timings(self, now: Duration) -> Timings {
-        let timing = |stage: &StageProgress| StageTiming {
-            stage: stage.stage,
-            seconds: stage.finished.unwrap_or_else(|| now.saturating_sub(stage.started).as_secs_f64()),
-            is_finished: stage.finished.is_some(),
-            items: stage.items,
-            tables: stage.tables.len() as u64,
-            rows: stage.rows,
-            bytes: stage.bytes,
-            retries: stage.retries,
-        };
-        Timings { stages: self.stages.values().map(timing).collect(), tables: self.tables }
+    /// How long everything took until now.
+    pub(super) fn timings(&self, now: Duration) -> Timings {
+        let stages = self.stages.values().map(|stage| stage.timing(now)).collect();
+        Timings { stages, tables: self.tables.clone() }
+    }
+
+    /// The stages that began, in order.
+    pub(super) fn stages(&self) -> impl Iterator<Item = &StageProgress> {
+        self.stages.values()
     }
 }
 
 impl StageProgress {
+    /// What it did until now.
+    pub(super) fn timing(&self, now: Duration) -> StageTiming {
+        StageTiming {
+            stage: self.stage,
+            seconds: self.finished.unwrap_or_else(|| now.saturating_sub(self.started).as_secs_f64()),
+            is_finished: self.finished.is_some(),
+            items: self.items,
+            tables: self.tables.len() as u64,
+            rows: self.rows,
+            bytes: self.bytes,
+            retries: self.retries,
+        }
+    }
+
     pub(super) fn title(&self) -> &'static str {
         self.stage.title()
     }

@@ -1,5 +1,7 @@
 //! What the tests of the report show: a small photo library on its way.
 
+mod reports;
+
 use std::collections::BTreeSet;
 
 use crate::error::{Class, Error, Exit, Fault};
@@ -16,6 +18,8 @@ use crate::report::verdict::Scope;
 use crate::schema::rewrite::{Owners, Roles};
 use crate::schema::{Change, Rewrite};
 use crate::verify::{Aspect, Comparison, Outcome, TableResult, VectorSearchResult};
+
+pub(crate) use reports::{report, stopped};
 
 pub(super) const PAGE: Page = Page { width: 100, is_coloured: false };
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::report::text::{count, escape, number};
 use crate::verify::{Aspect, Comparison, Outcome, Verdict};
 
 /// What a comparison was about and does not hold itself.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scope {
     /// The point in time that was compared: the snapshot's.
     pub as_of: Option<Timestamp>,

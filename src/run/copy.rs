@@ -28,7 +28,8 @@ impl Context<'_> {
     ) -> Result<(), Error> {
         let work = async {
             let mut applier =
-                Applier::new(plan, done, (self.events, self.stop), &self.target, self.admin.as_ref()).await?;
+                Applier::new(plan, done, (&self.events, self.stop), &self.target, self.admin.as_ref())
+                    .await?;
             applier.before_rows().await?;
             applier.close().await;
             Ok::<_, crate::schema::apply::ApplyError>(())

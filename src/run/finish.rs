@@ -53,7 +53,8 @@ impl Context<'_> {
     ) -> Result<Vec<SequenceValue>, Error> {
         let work = async {
             let mut applier =
-                Applier::new(plan, done, (self.events, self.stop), &self.target, self.admin.as_ref()).await?;
+                Applier::new(plan, done, (&self.events, self.stop), &self.target, self.admin.as_ref())
+                    .await?;
             let values = self.sequence_values(snapshot).await?;
             set_sequences(&applier, &values).await?;
             applier.after_rows().await?;

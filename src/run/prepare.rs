@@ -101,7 +101,7 @@ impl Context<'_> {
         snapshot: &Snapshot,
         scratch: &Path,
     ) -> Result<Vec<Entry>, Error> {
-        read_schema(checked.tools(), self.source.server(), snapshot, scratch, &self.limits(), self.events)
+        read_schema(checked.tools(), self.source.server(), snapshot, scratch, &self.limits(), &self.events)
             .await
     }
 

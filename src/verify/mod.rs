@@ -65,7 +65,7 @@ pub enum Aspect {
 }
 
 /// How a check ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     /// Compared and equal.
@@ -107,7 +107,7 @@ impl Outcome {
 }
 
 /// One aspect of one object.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// The object: `public.asset`, `index clip_index`.
     pub object: String,

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::support::pgmove;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/archive.md",
     "docs/containers.md",
     "docs/exit-codes.md",
     "docs/performance.md",
+    "docs/report.md",
     "docs/settings.md",
     "docs/troubleshooting.md",
     "tests/fixtures/library/README.md",

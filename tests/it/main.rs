@@ -17,6 +17,7 @@ mod memory;
 mod moves;
 mod needs_superuser;
 mod replace;
+mod report;
 mod resume;
 mod rights;
 mod schema;

@@ -35,7 +35,7 @@ fn a_setting_of_a_superuser_is_asked_for_before_the_copy() {
         run.run(options).assert(3, &["needs-superuser", &statement, "--target-admin"]);
     }
     assert_eq!((leftovers(&target), settings(&target)), (String::new(), String::new()));
-    assert!(!run.run_dir().exists());
+    run.assert_left_only_a_report();
     // With one, or where one has set it, the move goes through.
     target.admin_psql(&set(&target));
     run.run(&[]).assert(0, &["equal: "]);

@@ -77,11 +77,12 @@ fn samples(option: &Shown) -> [String; 2] {
     let words = option.help.split_once("[possible values: ").map(|(_, rest)| rest.split([',', ']']));
     match words {
         Some(words) => words.take(2).map(|word| format!("\"{}\"", word.trim())).collect::<Vec<_>>(),
-        None if option.help.contains("<URI>") => {
+        None if option.help.contains("<URI>") || option.name == "source" => {
             vec!["\"postgres://a@h/d\"".into(), "\"postgres://b@h/d\"".into()]
         }
         None if option.help.contains("<N>")
             || option.help.contains("<MIB>")
+            || option.help.contains("<SECONDS>")
             || option.help.contains("...") =>
         {
             vec!["20".into(), "21".into()]
@@ -98,7 +99,7 @@ fn samples(option: &Shown) -> [String; 2] {
 /// What `pgmove config show` says of an option of a command.
 fn held(directory: &Path, option: &str, command: &str, variables: &[(&str, &str)]) -> Value {
     let ended = pgmove_in(directory, &["config", "show", "--output", "json"], variables);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     let result: Value = serde_json::from_str(ended.stdout.lines().last().expect("a line")).expect("JSON");
     let options = result["result"]["settings"]["options"].as_array().expect("options").clone();
     let is_asked = |held: &Value| {
@@ -297,7 +298,7 @@ fn completions_are_scripts_that_know_every_command() {
 fn every_command_has_a_manual_page() {
     let directory = directory();
     let ended = pgmove_in(directory.path(), &["man", "--output-dir", "man1"], &[]);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     for (path, help) in commands(&[]) {
         let page = format!("man1/pgmove-{}.1", path.join("-"));
         let page = fs::read_to_string(directory.path().join(&page))

@@ -97,6 +97,21 @@ impl Move {
         Running::start(&mut self.command(more))
     }
 
+    /// Fails unless the run directory holds nothing to resume: a refused run leaves its report, and no more.
+    #[track_caller]
+    pub(crate) fn assert_left_only_a_report(&self) {
+        let entries = std::fs::read_dir(self.run_dir()).expect("a refused run leaves a report");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("a readable entry").file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["report.html", "report.json"], "a refused run leaves nothing to resume");
+    }
+
+    /// The run's report.
+    pub(crate) fn report(&self) -> Value {
+        let text = std::fs::read(self.run_dir().join("report.json")).expect("a run has a report");
+        serde_json::from_slice(&text).expect("it is JSON")
+    }
+
     /// The records of the run's journal.
     pub(crate) fn journal(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.run_dir().join("journal.jsonl")).unwrap_or_default();
