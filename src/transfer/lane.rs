@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Class, Fault, Side};
+use crate::error::Fault;
 use crate::event::{Event, Events, Stage};
 use crate::pg::server_error::describe_chain;
-use crate::pg::session::{self, Access, Endpoint, Session, SessionError};
+use crate::pg::session::{Access, Endpoint, Session};
 use crate::plan::{Phase, Plan, TablePlan};
 use crate::transfer::archive::{Archive, Writer};
 use crate::transfer::digest::Digest;
@@ -23,10 +23,12 @@ use crate::transfer::work::Work;
 
 mod build;
 mod chunk;
+mod error;
 pub(crate) mod large_object;
 mod read_back;
 
 pub(crate) use chunk::confirm;
+pub use error::{LaneError, StreamError};
 
 /// How often a task is tried when connections are cut, and how long the first wait is; each further wait is
 /// twice as long.
@@ -88,96 +90,6 @@ impl Found {
             copied: vec![Digest::default(); tables],
             counted: vec![None; tables],
             read_back: vec![Digest::default(); tables],
-        }
-    }
-}
-
-/// Why a task failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LaneError {
-    /// The task was told to stop; nothing of it is committed.
-    #[error("interrupted")]
-    Interrupted,
-    /// A session failed.
-    #[error("{what}")]
-    Session {
-        /// The task.
-        what: String,
-        /// Why.
-        source: SessionError,
-    },
-    /// A stream failed.
-    #[error("{what}")]
-    Stream {
-        /// The task.
-        what: String,
-        /// Why.
-        source: StreamError,
-    },
-}
-
-/// A relay's error, with the servers' own words.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}{detail}", detail = server_words(.0))]
-pub struct StreamError(#[source] pub RelayError);
-
-fn server_words(error: &RelayError) -> String {
-    match error {
-        RelayError::Source(error) | RelayError::Target(error) => format!(": {}", crate::pg::describe(error)),
-        _ => String::new(),
-    }
-}
-
-impl Fault for LaneError {
-    fn class(&self) -> Class {
-        match self {
-            LaneError::Interrupted => Class::User,
-            LaneError::Session { source, .. } => source.class(),
-            LaneError::Stream { source, .. } => match &source.0 {
-                RelayError::Source(_) | RelayError::Stalled(_) | RelayError::Convert { .. } => Class::Source,
-                RelayError::Target(_) | RelayError::TargetStalled(_) => Class::Target,
-                RelayError::Row { .. } | RelayError::Stream(_) | RelayError::Count { .. } => Class::Integrity,
-                RelayError::Archive(error) => error.class(),
-            },
-        }
-    }
-
-    fn is_retryable(&self) -> bool {
-        match self {
-            LaneError::Interrupted => false,
-            LaneError::Session { source, .. } => source.is_retryable(),
-            LaneError::Stream { source, .. } => match &source.0 {
-                RelayError::Source(error) | RelayError::Target(error) => session::is_retryable(error),
-                // A stream that ends early is a connection that was cut.
-                RelayError::Stalled(_) | RelayError::TargetStalled(_) | RelayError::Stream(_) => true,
-                _ => false,
-            },
-        }
-    }
-
-    fn lock_timeout(&self) -> Option<Side> {
-        match self {
-            LaneError::Interrupted => None,
-            LaneError::Session { source, .. } => source.lock_timeout(),
-            LaneError::Stream { source, .. } => match &source.0 {
-                RelayError::Source(error) if session::is_lock_timeout(error) => Some(Side::Source),
-                RelayError::Target(error) if session::is_lock_timeout(error) => Some(Side::Target),
-                _ => None,
-            },
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            LaneError::Interrupted => None,
-            LaneError::Session { source, .. } => source.hint(),
-            LaneError::Stream { source, .. } => match &source.0 {
-                RelayError::Convert { .. } => {
-                    Some("pgvector holds finite numbers only: repair or delete the row on the source".into())
-                }
-                RelayError::Archive(error) => error.hint(),
-                _ => None,
-            },
         }
     }
 }
