@@ -113,7 +113,7 @@ fn embeddings_of_a_newer_pgvecto_rs_arrive_too() {
         return;
     }
     let (source, target) = (server.database(), Server::shared(18).database());
-    source.admin_psql("CREATE EXTENSION vectors VERSION '0.4.0'");
+    source.admin_psql("CREATE EXTENSION vectors VERSION '0.4.0'; GRANT USAGE ON SCHEMA vectors TO PUBLIC");
     source.psql(
         "CREATE TABLE smart_search (id integer PRIMARY KEY, embedding vectors.vector(3));
          INSERT INTO smart_search SELECT n, ARRAY[n, 1.0 / n, -0.5]::real[] FROM generate_series(1, 500) AS n;
