@@ -145,15 +145,20 @@ impl Error {
 
     /// The messages of the fault and its causes, outermost first, without repetitions.
     pub fn chain(&self) -> Vec<String> {
-        let mut messages = vec![self.fault.to_string()];
-        let mut cause = self.fault.source();
-        while let Some(error) = cause {
-            let message = error.to_string();
-            if messages.last() != Some(&message) {
-                messages.push(message);
-            }
-            cause = error.source();
-        }
-        messages
+        chain(self.fault.as_ref())
     }
+}
+
+/// The messages of an error and its causes, outermost first, without repetitions.
+pub(crate) fn chain(error: &dyn StdError) -> Vec<String> {
+    let mut messages = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if messages.last() != Some(&message) {
+            messages.push(message);
+        }
+        cause = error.source();
+    }
+    messages
 }

@@ -30,5 +30,6 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod settings;
+pub mod survey;
 pub mod transfer;
 pub mod verify;

@@ -42,6 +42,7 @@ mod replace;
 mod reporting;
 mod resume;
 mod stored_proof;
+mod survey;
 mod watch;
 
 pub use check::Checked;
@@ -52,6 +53,7 @@ pub(crate) use prepare::scratch;
 pub use replace::ReplaceError;
 use reporting::Recording;
 pub use resume::ResumeError;
+pub use survey::{Surveyed, survey};
 
 /// Where the rows come from.
 enum Source {

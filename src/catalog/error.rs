@@ -56,6 +56,10 @@ impl Fault for CatalogError {
             {
                 Some(format!("connect to the {side} as the owner of the database and of what is in it"))
             }
+            // A type's modifier is written by the type's library.
+            CatalogError::Query { side, error, .. } if error.code() == Some(&SqlState::UNDEFINED_FILE) => {
+                Some(format!("start the {side} with an image that has the library of this extension"))
+            }
             CatalogError::Query { error, .. } => session::hint(error),
             CatalogError::Shape { .. } => Some(
                 "this server is younger than this version of pgmove knows; use a younger pgmove".to_owned(),

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
 
 use super::CatalogError;
 use super::query::{Reader, Record, sql_file};
+use crate::error::Side;
 use crate::pg::{Oid, QualifiedName};
 
 /// An extension of the database.
@@ -57,6 +59,11 @@ pub struct AvailableExtension {
     pub schema: Option<String>,
     /// Extensions that it needs.
     pub requires: Vec<String>,
+}
+
+/// Reads the extensions of the database that `client` is connected to.
+pub async fn extensions(client: &Client, side: Side) -> Result<Vec<Extension>, CatalogError> {
+    Extension::read(Reader { client, side }).await
 }
 
 impl Extension {

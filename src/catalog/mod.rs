@@ -32,7 +32,7 @@ use tokio_postgres::Client;
 
 pub use datatype::{Type, TypeAttribute, TypeFunction, TypeKind, Types, below_domains};
 pub use error::CatalogError;
-pub use extension::{AvailableExtension, ConfigurationRelation, Extension};
+pub use extension::{AvailableExtension, ConfigurationRelation, Extension, extensions};
 pub use index::{Constraint, ConstraintKind, Index, IndexKey};
 pub use objects::{
     LargeObject, LargeObjects, Schema, SpecialObjects, UserObject, UserObjects, large_objects, user_objects,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::{freeze, help, rollback};
+use super::{check, freeze, help, rollback};
 
 /// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
 ///
@@ -60,6 +60,9 @@ pub(crate) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Look at both sides before a move: what stands in its way, what is good to know, what it needs; only reads
+    #[command(after_help = check::EXAMPLES)]
+    Check(Box<check::Arguments>),
     /// Move a database: check, copy, rebuild indexes, verify, verdict
     #[command(after_help = help::RUN)]
     Run(Box<Run>),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{Archive, Choices, Command, Config, Dump, Fence, Load, Restore, Run, Unfence, Verify};
 use super::layers::Layers;
 use super::manual;
-use super::{connections, freeze, rollback};
+use super::{check, connections, freeze, rollback};
 use crate::cutover::fence::{self, FenceError, Lifted};
 use crate::cutover::freeze::FreezePlan;
 use crate::cutover::rollback::Restoration;
@@ -21,6 +21,7 @@ use crate::preflight::Finding;
 use crate::report::{self, Again, Scope};
 use crate::run;
 use crate::settings::{Connections, DumpSettings, Overview, RunSettings};
+use crate::survey::Summary;
 use crate::transfer::archive;
 use crate::verify::read::Method;
 use crate::verify::subjects::Reading;
@@ -31,6 +32,8 @@ use crate::verify::{self, Comparison};
 pub(super) struct Ended {
     pub(super) exit: Exit,
     pub(super) findings: Vec<Finding>,
+    /// What a check has seen beside its findings.
+    pub(super) survey: Option<Summary>,
     pub(super) plan: Option<Plan>,
     pub(super) freeze: Option<FreezePlan>,
     pub(super) restoration: Option<Restoration>,
@@ -68,6 +71,7 @@ pub(super) async fn dispatch(
     stop: &CancellationToken,
 ) -> Result<Ended, Failed> {
     match command {
+        Command::Check(options) => anew("check again", Box::pin(check::check(options, events, stop)).await),
         Command::Run(options) => {
             let settings = run_settings(options, stop).await?;
             run(&settings, events, stop).await
@@ -179,7 +183,7 @@ async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken
     Ok(Ended { exit: comparison.verdict().exit(), comparison: Some(comparison), scope, ..Ended::default() })
 }
 
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 
 async fn run_settings(options: &Run, stop: &CancellationToken) -> Result<RunSettings, Error> {
     let connections = connections::of(&options.endpoints, stop).await?;
@@ -240,7 +244,7 @@ impl Fault for OtherDatabase {
 }
 
 /// Whether the target is to be emptied; only if it is named.
-fn replaces(named: Option<&str>, target: &ConnInfo) -> Result<bool, Error> {
+pub(super) fn replaces(named: Option<&str>, target: &ConnInfo) -> Result<bool, Error> {
     match named {
         Some(named) if named != target.database() => {
             let (named, target) = (named.to_owned(), target.database().to_owned());

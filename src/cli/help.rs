@@ -34,6 +34,8 @@ macro_rules! with_passwords {
     };
 }
 
+pub(super) use with_passwords;
+
 pub(super) const RUN: &str = with_passwords!(
     "\
 Examples:

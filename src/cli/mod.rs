@@ -1,6 +1,7 @@
 //! The command line: parse, make settings, run a command, print its result, end with its exit code.
 
 mod arguments;
+mod check;
 mod cluster;
 mod commands;
 mod connections;
@@ -97,7 +98,9 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
             verdict: comparison.map(crate::verify::Comparison::verdict),
             sentence: comparison.map(|comparison| report::sentence(comparison, ended.scope)),
             comparison,
-            findings: (!ended.findings.is_empty()).then_some(ended.findings.as_slice()),
+            findings: (ended.survey.is_some() || !ended.findings.is_empty())
+                .then_some(ended.findings.as_slice()),
+            summary: ended.survey.as_ref(),
             plan: ended.plan.as_ref(),
             settings: ended.settings.as_ref(),
             lines: (!ended.lines.is_empty()).then_some(ended.lines.as_slice()),
@@ -114,7 +117,10 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
     if let Some((status, directory)) = &ended.status {
         report::print(&status.text(directory, page));
     }
-    if !ended.findings.is_empty() {
+    if let Some(summary) = ended.survey.as_ref().filter(|_| !screen.is_quiet) {
+        report::print(&report::survey(summary, page));
+    }
+    if ended.survey.is_some() || !ended.findings.is_empty() {
         report::print(&report::findings(&ended.findings, ended.exit, page));
     }
     if let Some(plan) = &ended.plan {

@@ -4,7 +4,8 @@ use super::{Finding, Input, blocking, warning};
 use crate::catalog::{Server, TableKind};
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
-    [prepared_transactions(input), connections(input), locks(input)].concat()
+    [prepared_transactions(input), target_prepared_transactions(input), connections(input), locks(input)]
+        .concat()
 }
 
 /// Connections beside the lanes': the snapshot's holder or the one for DDL, `pg_dump`, progress, a cancel.
@@ -21,6 +22,20 @@ fn prepared_transactions(input: &Input<'_>) -> Vec<Finding> {
         format!("{count} in pg_prepared_xacts"),
         "SELECT gid, owner, prepared FROM pg_prepared_xacts WHERE database = current_database(); then COMMIT PREPARED \
          'gid' or ROLLBACK PREPARED 'gid' for each",
+    )]
+}
+
+fn target_prepared_transactions(input: &Input<'_>) -> Vec<Finding> {
+    let count = input.target.special.prepared_transactions;
+    if count == 0 {
+        return vec![];
+    }
+    vec![warning(
+        "target-prepared-transactions",
+        "the target has prepared transactions: what they have made may appear during the move, and their locks stay",
+        format!("{count} in pg_prepared_xacts"),
+        "on the target: SELECT gid, owner, prepared FROM pg_prepared_xacts WHERE database = current_database(); then \
+         COMMIT PREPARED 'gid' or ROLLBACK PREPARED 'gid' for each",
     )]
 }
 

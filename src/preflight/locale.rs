@@ -7,7 +7,15 @@ use crate::catalog::{Database, LocaleProvider};
 use crate::pg::{display_identifier, quote_identifier, quote_literal};
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
-    [encoding(input), locale(input), trigrams(input), collations(input), collation_version(input)].concat()
+    [
+        encoding(input),
+        locale(input),
+        trigrams(input),
+        collations(input),
+        collation_version(input),
+        target_collation_version(input),
+    ]
+    .concat()
 }
 
 /// Encoding and locale are fixed when a database is made.
@@ -152,6 +160,24 @@ fn collation_version(input: &Input<'_>) -> Vec<Finding> {
             format!(
                 "the move reads tables, not indexes, and builds the target's anew; a unique index that let duplicates in \
                  fails there. To be sure, connected to the source: REINDEX DATABASE {0}; ALTER DATABASE {0} REFRESH \
+                 COLLATION VERSION;",
+                quote_identifier(&database.name)
+            ),
+        )],
+        _ => vec![],
+    }
+}
+
+/// What a move makes is in today's order; what was made before, such as a shared extension's index, may not be.
+fn target_collation_version(input: &Input<'_>) -> Vec<Finding> {
+    let database = &input.target.database;
+    match (&database.collation_version, &database.actual_collation_version) {
+        (Some(made), Some(now)) if made != now => vec![warning(
+            "target-collation-version",
+            "the target's system sorts otherwise than when its database was made: every session is warned of it",
+            format!("collation version {made} when the database was made, {now} now"),
+            format!(
+                "an empty database has nothing to build again; as its owner, connected to it: ALTER DATABASE {} REFRESH \
                  COLLATION VERSION;",
                 quote_identifier(&database.name)
             ),

@@ -17,7 +17,7 @@ mod rights;
 mod server;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod vector;
 
 use std::cmp::Reverse;
@@ -37,6 +37,8 @@ pub use rights::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
+    /// Good to know; nothing has to be done. Only `pgmove check` tells it.
+    Note,
     /// The run goes on, but the operator should know.
     Warning,
     /// The run is refused.

@@ -16,6 +16,7 @@ pub fn findings(findings: &[Finding], exit: Exit, page: Page) -> String {
         let (word, colour) = match finding.severity {
             Severity::Blocking => ("blocking", Colour::Red),
             Severity::Warning => ("warning", Colour::Yellow),
+            Severity::Note => ("note", Colour::Bold),
         };
         let mut entry = String::new();
         page.wrap(&mut entry, &format!("{word}: "), &format!("{} [{}]", finding.title, finding.id));
@@ -25,12 +26,17 @@ pub fn findings(findings: &[Finding], exit: Exit, page: Page) -> String {
         }
         out.push('\n');
     }
-    let blocking = sorted.iter().filter(|finding| finding.severity == Severity::Blocking).count() as u64;
-    let warnings = sorted.len() as u64 - blocking;
+    let of = |severity| sorted.iter().filter(|finding| finding.severity == severity).count() as u64;
+    let (blocking, warnings) = (of(Severity::Blocking), of(Severity::Warning));
+    let notes = match of(Severity::Note) {
+        0 => String::new(),
+        notes => format!(" ({} beside)", count(notes, "note", "notes")),
+    };
     let _ = match (blocking, warnings) {
-        (0, 0) => writeln!(out, "check: nothing stands in the way"),
+        (0, 0) => writeln!(out, "check: nothing stands in the way{notes}"),
         (0, _) => {
-            writeln!(out, "check: {}; nothing stands in the way", count(warnings, "warning", "warnings"))
+            let warnings = count(warnings, "warning", "warnings");
+            writeln!(out, "check: {warnings}; nothing stands in the way{notes}")
         }
         _ => {
             let blocking = count(blocking, "blocking finding", "blocking findings");
@@ -43,7 +49,7 @@ pub fn findings(findings: &[Finding], exit: Exit, page: Page) -> String {
                      next: mend what is blocking, then go on with --resume"
                 )
             } else {
-                writeln!(out, "check: refused, {blocking} and {warnings}; nothing was written")
+                writeln!(out, "check: refused, {blocking} and {warnings}; nothing was written{notes}")
             }
         }
     };

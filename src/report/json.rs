@@ -15,6 +15,7 @@ use crate::report::listener::Output;
 use crate::report::progress::{Progress, Timings};
 use crate::report::status::Status;
 use crate::settings::Overview;
+use crate::survey::Summary;
 use crate::verify::{Comparison, Verdict};
 
 /// Events as lines.
@@ -57,6 +58,9 @@ pub struct CommandResult<'a> {
     /// All findings of the check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub findings: Option<&'a [Finding]>,
+    /// What `pgmove check` has seen beside them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<&'a Summary>,
     /// What was done, or would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<&'a Plan>,
@@ -110,6 +114,7 @@ impl CommandResult<'_> {
             sentence: None,
             comparison: None,
             findings: None,
+            summary: None,
             plan: None,
             settings: None,
             lines: None,

@@ -4,7 +4,7 @@
 //!   them too and writes `progress.json`.
 //! - [`Report`] is what a run has come to, kept in its run directory as `report.json`; [`page`] makes
 //!   `report.html` of it, [`summary`] a text. [`Status`] is what a run directory tells from outside.
-//! - [`findings`], [`plan`], [`settings`], [`closing`] and [`error`] turn what a stage returned into a text; [`json`] turns
+//! - [`findings`], [`survey()`], [`plan`], [`settings`], [`closing`] and [`error`] turn what a stage returned into a text; [`json`] turns
 //!   it into the last line of `--output json`.
 //!
 //! Texts are made by pure functions of the value and a [`Page`], and written by [`print`]. Names from a
@@ -34,6 +34,7 @@ pub(crate) mod sample;
 mod settings;
 mod status;
 mod summary;
+mod survey;
 mod text;
 mod verdict;
 
@@ -55,6 +56,7 @@ pub use recorder::{Beginning, History, Live, Recorder, RunningStage, RunningWork
 pub use settings::settings;
 pub use status::{FinishedStage, Status, StatusError, report_of, status};
 pub use summary::summary;
+pub use survey::survey;
 pub use text::{Page, bytes, duration, escape, number};
 pub use verdict::{Scope, sentence};
 

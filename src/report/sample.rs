@@ -229,7 +229,7 @@ fn rewrites(create: &str) -> Vec<Change> {
     rewrites
 }
 
-pub(super) fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let step = |id, object: &str, phase, route, statement: &str| Step {
         id,
         object: object.into(),

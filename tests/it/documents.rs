@@ -1,15 +1,20 @@
 //! The documents' own ground: every file and every test that they name is there.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use crate::support::pgmove;
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/archive.md",
     "docs/containers.md",
     "docs/exit-codes.md",
+    "docs/findings.md",
     "docs/performance.md",
     "docs/report.md",
     "docs/settings.md",
@@ -142,18 +147,19 @@ fn with_gaps(message: &str) -> String {
     text.replace("……", "…").replace('`', "")
 }
 
+/// The first cells of a document's tables.
+fn explained(document: &str) -> Vec<&str> {
+    document.lines().filter_map(|line| line.strip_prefix("| `")?.split("` |").next()).collect()
+}
+
 #[test]
-fn every_message_and_finding_is_explained_and_no_other() {
+fn every_message_is_explained_and_no_other() {
     let document = read("docs/troubleshooting.md");
-    let explained: Vec<&str> =
-        document.lines().filter_map(|line| line.strip_prefix("| `")?.split("` |").next()).collect();
+    let explained = explained(&document);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut known = messages(&rust(&root.join("src")));
-    let mut expected: Vec<String> = EXPLAINED.iter().flat_map(|file| messages(&read(file))).collect();
-    let findings = findings(&rust(&root.join("src/preflight")));
-    assert!(expected.len() > 50 && findings.len() > 50, "{expected:?} {findings:?}");
-    known.extend(findings.iter().cloned());
-    expected.extend(findings);
+    let known = messages(&rust(&root.join("src")));
+    let expected: Vec<String> = EXPLAINED.iter().flat_map(|file| messages(&read(file))).collect();
+    assert!(expected.len() > 50, "{expected:?}");
     let missing: Vec<&String> = expected.iter().filter(|text| !explained.contains(&text.as_str())).collect();
     assert!(missing.is_empty(), "not in docs/troubleshooting.md: {missing:#?}");
     let unknown: Vec<&&str> =
@@ -161,16 +167,56 @@ fn every_message_and_finding_is_explained_and_no_other() {
     assert!(unknown.is_empty(), "no message of pgmove: {unknown:#?}");
 }
 
-/// The names of findings, which are the first argument where they are made.
-fn findings(code: &str) -> Vec<String> {
-    let calls = code.split("blocking(").skip(1).chain(code.split("warning(").skip(1));
-    let first = calls.filter_map(|call| call.split(',').next());
-    let names = first.flat_map(|argument| argument.split('"').skip(1).step_by(2));
-    let mut names: Vec<String> =
-        names.filter(|name| !["source", "target"].contains(name)).map(str::to_owned).collect();
-    names.sort();
-    names.dedup();
-    names
+const SEVERITIES: [&str; 3] = ["blocking", "warning", "note"];
+
+/// Each with its severity, or its severities.
+#[test]
+fn every_finding_is_explained_and_no_other() {
+    let document = read("docs/findings.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let words =
+        |cell: &str| SEVERITIES.into_iter().filter(|word| cell.contains(word)).collect::<BTreeSet<_>>();
+    let explained: Vec<_> = rows.map(|(id, rest)| (id.to_owned(), words(cell(rest)))).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = calls(&["preflight", "survey"].map(|folder| rust(&root.join(folder))).concat());
+    literals(&rust(&root), &mut found);
+    assert!(found.len() > 90, "{found:#?}");
+    let is_so = |id: &String, severities: &BTreeSet<_>| explained.contains(&(id.clone(), severities.clone()));
+    let wrong: Vec<_> = found.iter().filter(|(id, severities)| !is_so(id, severities)).collect();
+    assert!(wrong.is_empty(), "not so in docs/findings.md: {wrong:#?}");
+    let unknown: Vec<_> = explained.iter().filter(|(id, _)| !found.contains_key(id)).collect();
+    assert!(unknown.is_empty(), "no finding of pgmove: {unknown:#?}");
+}
+
+type Findings = BTreeMap<String, BTreeSet<&'static str>>;
+
+/// The names of findings with their severities: the first argument of the functions that are called like these.
+fn calls(code: &str) -> Findings {
+    let mut found = Findings::new();
+    for severity in SEVERITIES {
+        let name = format!("{severity}(");
+        let first = code.split(&name).skip(1).filter_map(|call| call.split(',').next());
+        let names = first.flat_map(|argument| argument.split('"').skip(1).step_by(2));
+        for name in names.filter(|name| !["source", "target"].contains(name)) {
+            found.entry(name.to_owned()).or_default().insert(severity);
+        }
+    }
+    found
+}
+
+/// Those that are made without such a function: the field `id`, and the next one.
+fn literals(code: &str, found: &mut Findings) {
+    for literal in code.split(" id: \"").skip(1) {
+        let Some((name, (_, rest))) = literal
+            .split_once('"')
+            .and_then(|(name, rest)| Some((name, rest.split_once("severity: Severity::")?)))
+        else {
+            continue;
+        };
+        let rest = rest.to_lowercase();
+        let severity = SEVERITIES.into_iter().find(|word| rest.starts_with(word)).expect("a severity");
+        found.entry(name.to_owned()).or_default().insert(severity);
+    }
 }
 
 /// All Rust code under a folder.

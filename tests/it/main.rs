@@ -3,6 +3,7 @@
 mod archive;
 mod archive_faults;
 mod bad_input;
+mod check;
 mod command_line;
 mod connect;
 mod documents;

@@ -14,26 +14,26 @@ use crate::preflight::{self, Finding, Input, Ledger, NamedObject, ObjectKind, Ri
 use crate::schema::{ClientError, ClientTools, ClientVersion};
 
 /// All that an [`Input`] borrows.
-pub(super) struct Case {
-    pub(super) source: Catalog,
-    pub(super) target: Catalog,
-    pub(super) source_rights: Rights,
-    pub(super) target_rights: Rights,
-    pub(super) admin: Option<SessionRights>,
-    pub(super) admin_database: Option<DatabaseIdentity>,
-    pub(super) tools: Result<ClientTools, ClientError>,
-    pub(super) has_same_address: bool,
-    pub(super) ledger: Ledger<'static>,
-    pub(super) replaces_target: bool,
-    pub(super) is_fenced: bool,
-    pub(super) owner: Option<&'static str>,
-    pub(super) vector_index: VectorIndexChoice,
-    pub(super) jobs: u16,
+pub(crate) struct Case {
+    pub(crate) source: Catalog,
+    pub(crate) target: Catalog,
+    pub(crate) source_rights: Rights,
+    pub(crate) target_rights: Rights,
+    pub(crate) admin: Option<SessionRights>,
+    pub(crate) admin_database: Option<DatabaseIdentity>,
+    pub(crate) tools: Result<ClientTools, ClientError>,
+    pub(crate) has_same_address: bool,
+    pub(crate) ledger: Ledger<'static>,
+    pub(crate) replaces_target: bool,
+    pub(crate) is_fenced: bool,
+    pub(crate) owner: Option<&'static str>,
+    pub(crate) vector_index: VectorIndexChoice,
+    pub(crate) jobs: u16,
 }
 
 impl Case {
     /// A source of 15 with one table, an empty target of 17, both owned by `app`; nothing is wrong.
-    pub(super) fn clean() -> Case {
+    pub(crate) fn clean() -> Case {
         let mut source = catalog(150_010, "15.10", "7300000000000000001");
         source.tables = vec![table("asset", vec![column("id", 2950)])];
         source.user_objects = UserObjects { count: 1, first: vec![] };
@@ -55,7 +55,7 @@ impl Case {
         }
     }
 
-    pub(super) fn findings(&self) -> Vec<Finding> {
+    pub(crate) fn findings(&self) -> Vec<Finding> {
         preflight::findings(&Input {
             source: &self.source,
             target: &self.target,
@@ -75,7 +75,7 @@ impl Case {
     }
 
     /// The target offers `name` at `version`, to superusers only.
-    pub(super) fn offer(&mut self, name: &str, version: &str) -> &mut AvailableExtension {
+    pub(crate) fn offer(&mut self, name: &str, version: &str) -> &mut AvailableExtension {
         self.target.available_extensions.push(AvailableExtension {
             name: name.to_owned(),
             default_version: version.to_owned(),
@@ -91,14 +91,14 @@ impl Case {
     }
 
     /// Both sides have `name` at `version`.
-    pub(super) fn install_both(&mut self, name: &str, version: &str) {
+    pub(crate) fn install_both(&mut self, name: &str, version: &str) {
         self.offer(name, version);
         self.source.extensions.push(extension(name, version));
         self.target.extensions.push(extension(name, version));
     }
 
     /// A column `public.asset.embedding` of an extension's type, indexed by `access_method`.
-    pub(super) fn embed(
+    pub(crate) fn embed(
         &mut self,
         extension: &str,
         name: &str,
@@ -124,12 +124,12 @@ impl Case {
         }
     }
 
-    pub(super) fn name_on_source(&mut self, kind: ObjectKind, name: &str, detail: &str) {
+    pub(crate) fn name_on_source(&mut self, kind: ObjectKind, name: &str, detail: &str) {
         self.source_rights.named.push(NamedObject { kind, name: name.to_owned(), detail: detail.to_owned() });
     }
 }
 
-pub(super) fn session(role: &str, is_superuser: bool) -> SessionRights {
+pub(crate) fn session(role: &str, is_superuser: bool) -> SessionRights {
     SessionRights {
         role: role.to_owned(),
         is_superuser,
@@ -141,7 +141,7 @@ pub(super) fn session(role: &str, is_superuser: bool) -> SessionRights {
     }
 }
 
-pub(super) fn role(name: &str, is_member: bool) -> Role {
+pub(crate) fn role(name: &str, is_member: bool) -> Role {
     Role {
         name: name.to_owned(),
         is_superuser: name == "postgres",
@@ -151,7 +151,7 @@ pub(super) fn role(name: &str, is_member: bool) -> Role {
     }
 }
 
-pub(super) fn client(application_name: &str, role: &str) -> ClientSession {
+pub(crate) fn client(application_name: &str, role: &str) -> ClientSession {
     ClientSession {
         pid: 4711,
         role: role.to_owned(),
@@ -162,7 +162,7 @@ pub(super) fn client(application_name: &str, role: &str) -> ClientSession {
     }
 }
 
-pub(super) fn extension(name: &str, version: &str) -> Extension {
+pub(crate) fn extension(name: &str, version: &str) -> Extension {
     Extension {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -173,7 +173,7 @@ pub(super) fn extension(name: &str, version: &str) -> Extension {
     }
 }
 
-pub(super) fn tools(major: u32) -> ClientTools {
+pub(crate) fn tools(major: u32) -> ClientTools {
     ClientTools {
         pg_dump: PathBuf::from("/usr/lib/postgresql/bin/pg_dump"),
         pg_restore: PathBuf::from("/usr/lib/postgresql/bin/pg_restore"),
@@ -181,7 +181,7 @@ pub(super) fn tools(major: u32) -> ClientTools {
     }
 }
 
-pub(super) fn column(name: &str, type_oid: u32) -> Column {
+pub(crate) fn column(name: &str, type_oid: u32) -> Column {
     Column {
         number: 1,
         name: name.to_owned(),
@@ -196,7 +196,7 @@ pub(super) fn column(name: &str, type_oid: u32) -> Column {
     }
 }
 
-pub(super) fn table(name: &str, columns: Vec<Column>) -> Table {
+pub(crate) fn table(name: &str, columns: Vec<Column>) -> Table {
     Table {
         oid: Oid(16_400),
         name: QualifiedName::new("public", name),
@@ -221,7 +221,7 @@ pub(super) fn table(name: &str, columns: Vec<Column>) -> Table {
     }
 }
 
-pub(super) fn index_of(name: &str, access_method: &str, definition: &str) -> Index {
+pub(crate) fn index_of(name: &str, access_method: &str, definition: &str) -> Index {
     Index {
         oid: Oid(16_500),
         name: QualifiedName::new("public", name),

@@ -1,6 +1,6 @@
 //! One case a finding: a clean pair of databases, one thing wrong, and the findings that must come of it.
 
-mod case;
+pub(crate) mod case;
 
 use std::fmt::Write as _;
 
@@ -239,6 +239,10 @@ const CASES: &[(&[&str], Change)] = &[
         }
     }),
     (&["collation-version"], |case| case.source.database.actual_collation_version = Some("2.41".into())),
+    (&["target-collation-version"], |case| {
+        case.target.database.actual_collation_version = Some("2.41".into());
+    }),
+    (&["target-prepared-transactions"], |case| case.target.special.prepared_transactions = 1),
     (&["!prepared-transactions"], |case| case.source.special.prepared_transactions = 2),
     (&["!target-connections"], |case| case.target.server.settings.max_connections = 10),
     (&["!source-connections"], |case| case.source.server.settings.max_connections = 6),

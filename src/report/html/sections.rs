@@ -250,6 +250,7 @@ pub(super) fn findings(report: &Report) -> Markup {
                 @match finding.severity {
                     Severity::Blocking => span.bad { "blocking" },
                     Severity::Warning => span.mind { "warning" },
+                    Severity::Note => "note",
                 }
                 ": " (Shown(&finding.title)) " " span.note { "[" (Shown(&finding.id)) "]" }
             }

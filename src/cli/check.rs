@@ -1,0 +1,82 @@
+//! `pgmove check`.
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::{Choices, Endpoints};
+use super::commands::{Ended, MIB, replaces, run_dir};
+use super::{connections, help};
+use crate::error::{Error, Exit};
+use crate::event::Events;
+use crate::preflight;
+use crate::run;
+use crate::settings::RunSettings;
+
+pub(super) const EXAMPLES: &str = help::with_passwords!(
+    "\
+Examples:
+  See days before the window what stands in the way of a move; nothing is written on either side:
+    pgmove check --source postgres://immich@old/immich --target postgres://app@new/app
+  The same as the move will be, into a server of 4 GiB:
+    pgmove check --source … --target … --target-admin … --fence --memory-limit 4096
+  Ask in a script what is blocking (exit code 3 if something is):
+    pgmove check --source … --target … --output json | jq -r '.result.findings[]? | select(.severity == \"blocking\") | .id'
+
+Findings are blocking (a run would be refused, or fail), warnings, or notes; docs/findings.md explains
+each. All tables of the source are locked in ACCESS SHARE mode for some seconds, as by pg_dump, and
+embeddings of pgvecto.rs are read row by row."
+);
+
+/// What `pgmove check` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Check for a run with --fence
+    #[arg(long)]
+    fence: bool,
+    /// Check for a run with --replace; DATABASE must be the target's name
+    #[arg(long, value_name = "DATABASE")]
+    replace: Option<String>,
+    /// How many lanes the run will have [default: from the servers and this machine]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// The run's memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    index_memory: Option<u64>,
+    /// Memory that the target's server has (its pod's limit); index builds are held against it [default: not known]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=16_777_216))]
+    memory_limit: Option<u64>,
+    #[command(flatten)]
+    endpoints: Endpoints,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+pub(super) async fn check(
+    options: &Arguments,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<Ended, Error> {
+    let connections = connections::of(&options.endpoints, stop).await?;
+    let source = connections.source.as_ref().expect("a check has a source");
+    let settings = RunSettings {
+        run_dir: run_dir(None, source.database()),
+        choices: connections::choices(&options.choices),
+        dry_run: true,
+        digests: false,
+        resume: false,
+        replace: replaces(options.replace.as_deref(), &connections.target)?,
+        fence: options.fence,
+        jobs: options.jobs,
+        chunk_bytes: None,
+        index_memory: options.index_memory.map(|size| size * MIB),
+        accept_writes: false,
+        keep_ledger: false,
+        archive: None,
+        restored: None,
+        connections,
+    };
+    let memory_limit = options.memory_limit.map(|size| size * MIB);
+    let surveyed = run::survey(&settings, memory_limit, events, stop).await?;
+    let exit = if preflight::is_refused(&surveyed.findings) { Exit::Refused } else { Exit::Done };
+    Ok(Ended { exit, findings: surveyed.findings, survey: Some(surveyed.summary), ..Ended::default() })
+}
