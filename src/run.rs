@@ -41,6 +41,7 @@ mod proof;
 mod replace;
 mod reporting;
 mod resume;
+pub mod scratch_database;
 mod stored_proof;
 mod survey;
 mod watch;

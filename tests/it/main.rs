@@ -22,6 +22,7 @@ mod report;
 mod resume;
 mod rights;
 mod schema;
+mod scratch_database;
 mod secrets;
 mod servers;
 mod settings;
