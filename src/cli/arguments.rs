@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::{check, freeze, help, rollback};
+use super::{check, freeze, help, rbac, rollback};
 
 /// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
 ///
@@ -84,6 +84,9 @@ pub(crate) enum Command {
     /// Put back what a freeze has changed
     #[command(after_help = rollback::EXAMPLES)]
     Rollback(rollback::Arguments),
+    /// Print the least Role for a move in Kubernetes, with its RoleBinding, as kubectl applies them
+    #[command(after_help = rbac::EXAMPLES)]
+    Rbac(Box<rbac::Arguments>),
     /// Tell what a run does or did, from its run directory; may be asked at any time, also while the run works
     #[command(after_help = STATUS_EXAMPLES)]
     Status(RunDirectoryOption),
@@ -117,7 +120,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether stdout is to be a file's content, to which nothing may be added.
     pub(crate) fn prints_content(&self) -> bool {
-        matches!(self, Command::Completions { .. } | Command::Man { output_dir: None })
+        matches!(self, Command::Rbac(_) | Command::Completions { .. } | Command::Man { output_dir: None })
     }
 }
 

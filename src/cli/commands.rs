@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{Archive, Choices, Command, Config, Dump, Fence, Load, Restore, Run, Unfence, Verify};
 use super::layers::Layers;
 use super::manual;
-use super::{check, connections, freeze, rollback};
+use super::{check, connections, freeze, rbac, rollback};
 use crate::cutover::fence::{self, FenceError, Lifted};
 use crate::cutover::freeze::FreezePlan;
 use crate::cutover::rollback::Restoration;
@@ -91,6 +91,7 @@ pub(super) async fn dispatch(
         Command::Rollback(options) => {
             anew("roll back again", Box::pin(rollback::rollback(options, events)).await)
         }
+        Command::Rbac(options) => Ok(rbac::rbac(options)?),
         Command::Status(options) => Ok(super::runs::status(options)?),
         Command::Report(options) => Ok(super::runs::report(options)?),
         Command::Fence(options) => anew("fence again", fence_source(options, stop).await),

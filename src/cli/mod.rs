@@ -10,6 +10,7 @@ mod help;
 mod layers;
 mod manual;
 mod prompt;
+mod rbac;
 mod rollback;
 mod runs;
 mod screen;

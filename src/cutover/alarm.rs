@@ -185,8 +185,9 @@ async fn watch_all(
 /// Why a watch broke off, in pgmove's words: kube's repeat whole answers.
 fn reason(error: &watcher::Error, change: &Change, server: &ApiServer) -> String {
     let key = &change.object;
-    let request =
-        Request::of::<DynamicObject>(&key.resource(), "watch", Some(&key.namespace), Some(&key.name));
+    // A watch begins with a list.
+    let verb = if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" };
+    let request = Request::of::<DynamicObject>(&key.resource(), verb, Some(&key.namespace), Some(&key.name));
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)

@@ -229,7 +229,8 @@ impl Rollback {
             .collect();
         for key in known {
             if !marked.iter().any(|(object, _)| object == key) {
-                let now = requests::read(&self.server, key).await?;
+                // One that cannot be read is tried again when it is its turn, and told then.
+                let now = requests::read(&self.server, key).await.ok().flatten();
                 marked.push((key.clone(), now.as_ref().map_or(0, order)));
             }
         }

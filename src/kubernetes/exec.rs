@@ -131,7 +131,7 @@ pub async fn exec(server: &ApiServer, run: &Exec<'_>) -> Result<ExecOutput, Exec
     let pods = Api::<Pod>::namespaced(server.client().clone(), &run.at.namespace);
     let request = Request {
         resource: "pods/exec".to_owned(),
-        ..Request::of::<Pod>(&(), "create", Some(&run.at.namespace), Some(&run.at.pod))
+        ..Request::of::<Pod>(&(), "get", Some(&run.at.namespace), Some(&run.at.pod))
     };
     let begun = pods.exec(&run.at.pod, script.iter().chain(run.command).copied(), &parameters);
     let attached = server.ask(request, begun).await?;

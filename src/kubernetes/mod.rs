@@ -18,6 +18,7 @@ pub mod owner;
 pub mod pinned;
 pub mod request;
 pub mod rights;
+pub mod role;
 mod socket;
 pub mod storage;
 pub mod tunnel;

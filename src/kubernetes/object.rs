@@ -49,12 +49,17 @@ impl Kind {
     }
 
     /// The API group; empty for the core group.
-    fn group(self) -> &'static str {
+    pub fn group(self) -> &'static str {
         match self {
             Kind::StatefulSet | Kind::Deployment => "apps",
             Kind::Pod | Kind::Service => "",
             Kind::Cluster => "postgresql.cnpg.io",
         }
+    }
+
+    /// The resource: `statefulsets`.
+    pub fn plural(self) -> &'static str {
+        self.words()[1]
     }
 
     /// What kubectl takes for it: singular, plural, short names.

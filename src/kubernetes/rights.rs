@@ -1,108 +1,172 @@
-//! The rights that pgmove needs in a cluster: one table, from which Roles are made.
+//! The rights that pgmove needs in a cluster: one table, from which Roles are made ([`super::role`], `pgmove rbac`).
 //!
-//! Each way of working lists every request that it makes, as RBAC calls it. What is not in the table is not asked for.
+//! Each way of working lists every request that it makes, as RBAC calls it. What is not in the table is not asked for,
+//! except where an object is not found: then what is there instead is listed, if that is allowed.
 
-use serde_json::{Value, json};
+use super::object::{Kind, ObjectRef};
 
 /// A way of working with a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// Find a server's pod and its login, and connect to it through a port-forward.
+    /// Find a server's pod, its login and its volume, and connect to it through port-forwards.
     Connect,
     /// Run programs in a server's pod.
     Exec,
+    /// Log in as the superuser of a Cluster.
+    Superuser,
     /// Freeze what writes to the source, and watch it.
     Freeze,
     /// Put back what was frozen.
     Rollback,
 }
 
-/// In which namespace a right is needed.
+/// Where a right is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// That of the server and its applications.
+    /// The namespace of the server and its applications.
     Application,
-    /// Any other one in which Flux keeps what manages them.
+    /// Each namespace in which Flux keeps what manages them; it may be the same.
     Flux,
+    /// Objects that are in no namespace.
+    Cluster,
+}
+
+/// A server, as far as its rights depend on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Server<'a> {
+    /// The object behind which it is.
+    pub object: &'a ObjectRef,
+    /// The Secret with its login, where that is known.
+    pub secret: Option<&'a str>,
 }
 
 /// Verbs on resources of one API group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Right {
     /// The API group; empty for the core group.
     pub group: &'static str,
     /// Resources, with their subresources.
-    pub resources: &'static [&'static str],
+    pub resources: Vec<&'static str>,
     /// Verbs.
-    pub verbs: &'static [&'static str],
+    pub verbs: Vec<&'static str>,
+    /// Which objects; empty for all.
+    pub names: Vec<String>,
 }
 
-const fn right(
-    group: &'static str,
-    resources: &'static [&'static str],
-    verbs: &'static [&'static str],
-) -> Right {
-    Right { group, resources, verbs }
+fn right(group: &'static str, resources: &[&'static str], verbs: &[&'static str]) -> Right {
+    Right { group, resources: resources.to_vec(), verbs: verbs.to_vec(), names: vec![] }
 }
 
-const CONNECT: &[Right] = &[
-    right("", &["pods"], &["get", "list"]),
-    // A websocket is opened with GET, and since Kubernetes 1.35 is a `create` too.
-    right("", &["pods/portforward"], &["get", "create"]),
-    right("", &["services", "secrets", "configmaps"], &["get"]),
-    right("apps", &["statefulsets", "deployments"], &["get"]),
-    right("postgresql.cnpg.io", &["clusters"], &["get"]),
-];
-
-const EXEC: &[Right] = &[right("", &["pods/exec"], &["get", "create"])];
-
-const FREEZE: &[Right] = &[
-    right("", &["pods"], &["list"]),
-    right("apps", &["replicasets"], &["list"]),
-    right("", &["services", "persistentvolumeclaims"], &["get", "list", "watch", "patch"]),
-    right("apps", &["deployments", "statefulsets"], &["get", "list", "watch", "patch"]),
-    right("batch", &["cronjobs", "jobs"], &["get", "list", "watch", "patch"]),
-    right("autoscaling", &["horizontalpodautoscalers"], &["get", "list", "watch", "patch"]),
-    right("postgresql.cnpg.io", &["clusters"], &["get", "list", "watch", "patch"]),
-    right("coordination.k8s.io", &["leases"], &["get", "create", "update"]),
-];
-
-/// Flux's objects can be in any namespace, in that of the applications too.
-const FREEZE_FLUX: &[Right] = &[
-    right("image.toolkit.fluxcd.io", &["imageupdateautomations"], &["get", "list", "watch", "patch"]),
-    right("kustomize.toolkit.fluxcd.io", &["kustomizations"], &["get", "list", "watch", "patch"]),
-    right("helm.toolkit.fluxcd.io", &["helmreleases"], &["get", "list", "watch", "patch"]),
-];
-
-const ROLLBACK: &[Right] = &[
-    right("", &["services", "persistentvolumeclaims"], &["get", "list", "patch"]),
-    right("apps", &["deployments", "statefulsets"], &["get", "list", "patch"]),
-    right("batch", &["cronjobs", "jobs"], &["get", "list", "patch"]),
-    right("autoscaling", &["horizontalpodautoscalers"], &["get", "list", "patch"]),
-    right("postgresql.cnpg.io", &["clusters"], &["get", "list", "patch"]),
-    right("coordination.k8s.io", &["leases"], &["get", "list", "update", "delete"]),
-];
-
-const ROLLBACK_FLUX: &[Right] = &[
-    right("image.toolkit.fluxcd.io", &["imageupdateautomations"], &["get", "list", "patch"]),
-    right("kustomize.toolkit.fluxcd.io", &["kustomizations"], &["get", "list", "patch"]),
-    right("helm.toolkit.fluxcd.io", &["helmreleases"], &["get", "list", "patch"]),
-];
-
-/// What a way of working needs in a namespace.
-pub fn rights(way: Way, place: Place) -> impl Iterator<Item = &'static Right> {
-    let (application, flux): (&[Right], &[Right]) = match way {
-        Way::Connect => (CONNECT, &[]),
-        Way::Exec => (EXEC, &[]),
-        Way::Freeze => (FREEZE, FREEZE_FLUX),
-        Way::Rollback => (ROLLBACK, ROLLBACK_FLUX),
-    };
-    let application = if place == Place::Application { application } else { &[] };
-    application.iter().chain(flux)
+impl Right {
+    fn on(self, names: impl IntoIterator<Item = String>) -> Right {
+        Right { names: names.into_iter().collect(), ..self }
+    }
 }
 
-/// The same as the rules of a Role.
-pub fn rules(way: Way, place: Place) -> Vec<Value> {
-    let rule = |right: &Right| json!({ "apiGroups": [right.group], "resources": right.resources, "verbs": right.verbs });
-    rights(way, place).map(rule).collect()
+/// What a way of working needs.
+pub fn rights(way: Way, server: &Server<'_>, place: Place) -> Vec<Right> {
+    match (way, place) {
+        (Way::Connect, Place::Application) => connect(server),
+        // The reclaim policy of its volume; it is only told.
+        (Way::Connect, Place::Cluster) => vec![right("", &["persistentvolumes"], &["get"])],
+        (Way::Exec, Place::Application) => vec![in_pod("pods/exec", server.object)],
+        (Way::Superuser, Place::Application) if server.object.kind == Kind::Cluster => {
+            vec![right("", &["secrets"], &["get"]).on([format!("{}-superuser", server.object.name)])]
+        }
+        (Way::Freeze, Place::Application) => freeze(server.object),
+        (Way::Freeze, Place::Flux) => flux(&CHANGE_AND_WATCH),
+        (Way::Rollback, Place::Application) => rollback(server.object),
+        (Way::Rollback, Place::Flux) => flux(&["get", "patch"]),
+        _ => vec![],
+    }
+}
+
+/// A websocket is opened with GET, and since Kubernetes 1.35 is a `create` too.
+fn in_pod(subresource: &'static str, object: &ObjectRef) -> Right {
+    let right = right("", &[subresource], &["get", "create"]);
+    // Others make a pod of a new name when this one is gone.
+    if object.kind == Kind::Pod { right.on([object.name.clone()]) } else { right }
+}
+
+fn connect(server: &Server<'_>) -> Vec<Right> {
+    let Server { object, secret } = server;
+    let own = right(object.kind.group(), &[object.kind.plural()], &["get"]).on([object.name.clone()]);
+    let mut rights = vec![own, in_pod("pods/portforward", object)];
+    match object.kind {
+        Kind::StatefulSet | Kind::Deployment => {
+            rights.push(right("", &["pods"], &["list"]));
+            // When the workload is gone: what it has left.
+            rights.push(right("", &["persistentvolumeclaims"], &["list"]));
+        }
+        Kind::Service => rights.push(right("", &["pods"], &["list"])),
+        Kind::Cluster => rights.push(right("", &["pods"], &["get"])),
+        Kind::Pod => {}
+    }
+    if matches!(object.kind, Kind::Pod | Kind::Service) {
+        // Who makes the pod.
+        rights.push(right("apps", &["statefulsets", "deployments"], &["get"]));
+    }
+    rights.push(right("", &["persistentvolumeclaims"], &["get"]));
+    let secrets = right("", &["secrets"], &["get"]);
+    match (object.kind, secret) {
+        (Kind::Cluster, secret) => {
+            let name = &object.name;
+            let login = secret.map_or_else(|| format!("{name}-app"), str::to_owned);
+            // Not that of its certificate authority: it holds the private key too, and a look goes without.
+            rights.push(secrets.on([login]));
+        }
+        (_, secret) => {
+            rights.push(secrets.on(secret.map(str::to_owned)));
+            rights.push(right("", &["configmaps"], &["get"]));
+        }
+    }
+    rights
+}
+
+const CHANGE: [&str; 3] = ["get", "list", "patch"];
+const CHANGE_AND_WATCH: [&str; 4] = ["get", "list", "watch", "patch"];
+
+/// Kinds of an application's namespace that a freeze changes.
+const CHANGED: [(&str, &[&str]); 4] = [
+    ("", &["services", "persistentvolumeclaims"]),
+    ("apps", &["deployments", "statefulsets"]),
+    ("batch", &["cronjobs", "jobs"]),
+    ("autoscaling", &["horizontalpodautoscalers"]),
+];
+
+const CLUSTERS: (&str, &[&str]) = ("postgresql.cnpg.io", &["clusters"]);
+const LEASES: (&str, &[&str]) = ("coordination.k8s.io", &["leases"]);
+
+/// Kinds of Flux that a freeze changes.
+const FLUX: [(&str, &[&str]); 3] = [
+    ("image.toolkit.fluxcd.io", &["imageupdateautomations"]),
+    ("kustomize.toolkit.fluxcd.io", &["kustomizations"]),
+    ("helm.toolkit.fluxcd.io", &["helmreleases"]),
+];
+
+fn flux(verbs: &[&'static str]) -> Vec<Right> {
+    FLUX.iter().map(|(group, resources)| right(group, resources, verbs)).collect()
+}
+
+fn freeze(source: &ObjectRef) -> Vec<Right> {
+    let mut rights = vec![right("", &["pods"], &["list"]), right("apps", &["replicasets"], &["list"])];
+    rights.extend(CHANGED.iter().map(|(group, resources)| right(group, resources, &CHANGE_AND_WATCH)));
+    if source.kind == Kind::Cluster {
+        rights.push(right(CLUSTERS.0, CLUSTERS.1, &CHANGE_AND_WATCH).on([source.name.clone()]));
+    }
+    rights.push(right(LEASES.0, LEASES.1, &["get", "create", "update"]));
+    rights
+}
+
+/// Whatever was frozen in the namespace is searched for, by whichever freeze.
+fn rollback(source: &ObjectRef) -> Vec<Right> {
+    let mut rights: Vec<Right> =
+        CHANGED.iter().map(|(group, resources)| right(group, resources, &CHANGE)).collect();
+    rights.push(right(CLUSTERS.0, CLUSTERS.1, &["list"]));
+    if source.kind == Kind::Cluster {
+        rights.push(right(CLUSTERS.0, CLUSTERS.1, &["get", "patch"]).on([source.name.clone()]));
+    }
+    rights.extend(flux(&["list"]));
+    rights.push(right(LEASES.0, LEASES.1, &["get", "list", "update", "delete"]));
+    rights
 }

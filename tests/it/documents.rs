@@ -8,13 +8,14 @@ use std::{
 
 use crate::support::pgmove;
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/archive.md",
     "docs/containers.md",
     "docs/exit-codes.md",
     "docs/findings.md",
+    "docs/kubernetes.md",
     "docs/performance.md",
     "docs/report.md",
     "docs/settings.md",

@@ -9,6 +9,7 @@ use kube::core::Status;
 use super::Request;
 use crate::error::{Class, Fault};
 use crate::kubernetes::client::plugin_failure;
+use crate::kubernetes::role::VERBS;
 
 /// How many names are listed of what is there instead.
 const NAMES: usize = 20;
@@ -120,7 +121,7 @@ impl Fault for ApiError {
             if more == 0 { names } else { format!("{names} and {more} more") }
         };
         match &self.cause {
-            Cause::Forbidden { .. } => Some(self.request.rule()),
+            Cause::Forbidden { verb, .. } => Some(Request { verb, ..(*self.request).clone() }.rule()),
             Cause::NotFound { there, elsewhere } => {
                 let Request { kind, namespace, .. } = &*self.request;
                 let place =
@@ -180,7 +181,11 @@ impl Cause {
                     Some((account, _)) => format!("account {account}"),
                     None => "the account".to_owned(),
                 },
-                verb: request.verb,
+                // A websocket is a `get` and, since Kubernetes 1.35, a `create`: the answer tells which of them is missing.
+                verb: VERBS
+                    .into_iter()
+                    .find(|verb| status.message.contains(&format!(" cannot {verb} ")))
+                    .unwrap_or(request.verb),
                 resource: request.resource.clone(),
             },
             404 if named => Cause::NotFound { there: None, elsewhere: Vec::new() },
@@ -233,6 +238,10 @@ mod tests {
             )
         );
         assert!(!error.is_retryable());
+        let of_websocket = message.replace("cannot list", "cannot create");
+        let error = self::error(403, &of_websocket, false, request("get", None));
+        assert_eq!(error.cause.to_string(), "account jane may not create pods");
+        assert!(error.hint().is_some_and(|hint| hint.contains("verbs: [\"create\"]")), "{:?}", error.hint());
     }
 
     #[test]

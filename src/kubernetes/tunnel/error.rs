@@ -59,11 +59,8 @@ impl TunnelError {
                 BrokenTunnel { at: at.to_string(), cause: TunnelCause::Protocol(answer.to_string()) }.into()
             }
             error => {
-                // A websocket begins with GET; Kubernetes 1.35 asks for the right to create, too.
-                let is_create =
-                    matches!(error, kube::Error::Api(status) if status.message.contains("cannot create"));
                 let request = Request {
-                    verb: if is_create { "create" } else { "get" },
+                    verb: "get",
                     group: String::new(),
                     resource: "pods/portforward".to_owned(),
                     kind: "Pod".to_owned(),

@@ -18,9 +18,9 @@ use super::namespace::stateful_set;
 use super::{Cluster, Namespace};
 
 /// What no error and no value may print.
-const PASSWORD: &str = "kM4:9$x/pa ss";
+pub(super) const PASSWORD: &str = "kM4:9$x/pa ss";
 
-async fn connect(kubeconfig: &Path, namespace: &str) -> ApiServer {
+pub(super) async fn connect(kubeconfig: &Path, namespace: &str) -> ApiServer {
     let access = Access {
         kubeconfig: Kubeconfig::File(kubeconfig.to_owned()),
         context: None,
@@ -35,14 +35,14 @@ async fn route(namespace: &Namespace, object: &str) -> Route {
     Route::new(server, object.parse().expect("an object"), None)
 }
 
-fn secret(namespace: &Namespace, name: &str, pairs: &Value) {
+pub(super) fn secret(namespace: &Namespace, name: &str, pairs: &Value) {
     let secret =
         json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": pairs });
     namespace.apply(&secret.to_string());
 }
 
 /// A claim that is bound to a volume of its own, which outlives it.
-fn claim(namespace: &Namespace, name: &str) {
+pub(super) fn claim(namespace: &Namespace, name: &str) {
     let volume = format!("{}-{name}", namespace.name);
     let of_size = json!({ "storage": "1Gi" });
     let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
@@ -65,13 +65,13 @@ fn claim(namespace: &Namespace, name: &str) {
 }
 
 /// Removes the volumes that [`claim`] made; they are in no namespace.
-fn remove_volume(namespace: &Namespace, name: &str) {
+pub(super) fn remove_volume(namespace: &Namespace, name: &str) {
     let volume = format!("{}-{name}", namespace.name);
     namespace.kubectl(&["delete", "persistentvolume", &volume, "--wait=false"]);
 }
 
 /// A legacy server as Flux applies it: a login from a Secret and a ConfigMap, a claim, an exporter beside it.
-fn legacy(namespace: &Namespace) {
+pub(super) fn legacy(namespace: &Namespace) {
     claim(namespace, "immich-postgres-data");
     secret(namespace, "immich-secrets", &json!({ "DB_USERNAME": "immich", "DB_PASSWORD": PASSWORD }));
     let mut set = stateful_set("immich-postgres");
@@ -338,7 +338,7 @@ fn report(namespace: &Namespace, status: &Value) {
 }
 
 /// A Cluster of two instances, with the Secrets that its operator makes.
-fn cluster(namespace: &Namespace) {
+pub(super) fn cluster(namespace: &Namespace) {
     let text = include_str!("../../fixtures/kubernetes/cluster.json");
     let mut cluster: Value = serde_json::from_str(text).expect("a fixture is JSON");
     let status = cluster["status"].take();

@@ -14,7 +14,7 @@ use pgmove::{
     journal::{Record, RunDirectory},
     kubernetes::{
         Access, ApiServer, Kubeconfig,
-        rights::{Place, Way, rights, rules},
+        rights::{Place, Server as Behind, Way, rights},
     },
     pg::{ConnInfo, Defaults, Endpoint},
 };
@@ -26,6 +26,7 @@ use super::{
     ApiServer as Killable, Artifact, Cluster, Namespace,
     cluster::eventually,
     namespace::stateful_set,
+    rbac::{Single, rules, singles},
     tap::{Cut, Tap},
 };
 use crate::support::Server;
@@ -47,7 +48,7 @@ const CHANGED: [&str; 10] = [
     "deployment/learning",
 ];
 
-fn workload(kind: &str, name: &str, replicas: u32, labels: &Value) -> Value {
+pub(super) fn workload(kind: &str, name: &str, replicas: u32, labels: &Value) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": kind,
@@ -63,7 +64,7 @@ fn workload(kind: &str, name: &str, replicas: u32, labels: &Value) -> Value {
     })
 }
 
-fn pod_template() -> Value {
+pub(super) fn pod_template() -> Value {
     json!({ "spec": { "restartPolicy": "Never", "containers": [{ "name": "main", "image": "app:1" }] } })
 }
 
@@ -461,23 +462,20 @@ async fn a_rollback_finds_the_objects_by_journal_or_by_search() {
     }
 }
 
-/// Rules of a Role without one verb on one resource.
-fn rules_without(resource: &str, verb: &str) -> Value {
-    let rules = rights(Way::Freeze, Place::Application).flat_map(|right| {
-        right.resources.iter().map(move |name| {
-            let verbs: Vec<_> =
-                right.verbs.iter().filter(|other| (*name, **other) != (resource, verb)).collect();
-            json!({ "apiGroups": [right.group], "resources": [name], "verbs": verbs })
-        })
-    });
-    rules.collect()
+/// What a freeze of [`world`] needs; Flux's objects are beside the others.
+fn needed(namespace: &str) -> Vec<Single> {
+    let behind = Behind { object: &"sts/db".parse().expect("an object"), secret: None };
+    let places = [Place::Application, Place::Flux];
+    places.iter().flat_map(|place| singles(namespace, &rights(Way::Freeze, &behind, *place))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_missing_is_found_before_anything_is_changed() {
     let (namespace, name) = world();
     let before = all_written(&namespace);
-    let account = namespace.account("freezer", &rules_without("deployments", "patch"));
+    let mut rights = needed(&name);
+    rights.retain(|right| (right.resource, right.verb) != ("deployments", "patch"));
+    let account = namespace.account("freezer", &rules(&rights));
     let mut run = Run::new(freeze(&server(&account, &name).await, &name, "run-1"));
     let error = run.hold().await.expect_err("a right is missing");
     assert!(matches!(&error, FreezeError::Api(error) if error.is_forbidden()), "{error}");
@@ -494,7 +492,7 @@ async fn a_right_that_is_missing_is_found_before_anything_is_changed() {
 async fn a_freeze_that_fails_halfway_says_what_it_has_changed() {
     let (namespace, name) = world();
     let before = all_written(&namespace);
-    let account = namespace.account("freezer", &rules(Way::Freeze, Place::Application).into());
+    let account = namespace.account("freezer", &rules(&needed(&name)));
     let plain = server(&account, &name).await;
     let planned = Run::new(freeze(&plain, &name, "run-1")).plan().await;
     // There in the rehearsal, and gone when it is its turn.
@@ -609,53 +607,4 @@ async fn whoever_is_connected_is_stopped_and_waited_for() {
     assert_eq!(replicas(&namespace, "idle"), 1);
     assert!(roll_back(&namespace, "rollback").await.is_complete());
     assert_eq!(replicas(&namespace, "server"), 1);
-}
-
-/// The rights of a table as [`Tap::rights`] writes them. Here is no Cluster, and no autoscaler that is changed: these are
-/// only looked for.
-fn table(way: Way) -> BTreeSet<String> {
-    let is_used = |group: &str, verb: &str| match group {
-        "postgresql.cnpg.io" => way == Way::Rollback && verb == "list",
-        "autoscaling" => verb == "list",
-        _ => true,
-    };
-    let mut table = BTreeSet::new();
-    for right in rights(way, Place::Application) {
-        for resource in right.resources {
-            let verbs = right.verbs.iter().filter(|verb| is_used(right.group, verb));
-            table.extend(verbs.map(|verb| format!("{} {resource} {verb}", right.group)));
-        }
-    }
-    table
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_rights_of_the_table_are_enough_and_all_of_them_are_used() {
-    let (namespace, name) = world();
-    let account = namespace.account("freezer", &rules(Way::Freeze, Place::Application).into());
-    let tap = Tap::default();
-    let plain = server(&account, &name).await;
-    let mut run = Run::new(freeze(&plain.clone().through(tap.client(&account).await), &name, "run-1"));
-    let frozen = run.hold().await.expect("frozen");
-    eventually("every object is watched", || {
-        let watched = tap.rights().iter().filter(|right| right.ends_with(" watch")).count();
-        // Two Deployments are of one kind.
-        (watched == CHANGED.len() - 1).then_some(())
-    });
-    frozen.leave().await.expect("nobody has touched it");
-    assert_eq!(tap.rights(), table(Way::Freeze));
-
-    let account = namespace.account("restorer", &rules(Way::Rollback, Place::Application).into());
-    let tap = Tap::default();
-    let plain = server(&account, &name).await;
-    let rollback = Rollback {
-        server: plain.through(tap.client(&account).await),
-        namespaces: vec![name],
-        known: vec![],
-        run: None,
-        holder: Holder { run: "rollback".to_owned(), place: "test@there, process 2".to_owned() },
-    };
-    let restoration = rollback.run(None, &Events::none()).await.expect("a rollback");
-    assert!(restoration.is_complete(), "{restoration:?}");
-    assert_eq!(tap.rights(), table(Way::Rollback));
 }

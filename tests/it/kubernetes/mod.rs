@@ -17,6 +17,8 @@ mod flux;
 mod freeze;
 mod moving;
 mod namespace;
+mod rbac;
+mod rbac_freeze;
 mod stand_in;
 mod tap;
 mod tunnel;

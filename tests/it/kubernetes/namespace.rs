@@ -134,10 +134,25 @@ impl Namespace {
             })
             .to_string(),
         );
+        self.login(name)
+    }
+
+    /// The kubeconfig of a service account.
+    pub(crate) fn login(&self, name: &str) -> PathBuf {
         let token = self.kubectl(&["create", "token", name]);
+        self.kubeconfig(name, |user| *user = json!({ "token": token }))
+    }
+
+    /// A kubeconfig that has the rights of a service account, as the administrator who acts for it.
+    pub(crate) fn acting_for(&self, name: &str) -> PathBuf {
+        let account = format!("system:serviceaccount:{}:{name}", self.name);
+        self.kubeconfig(name, |user| user["as"] = json!(account))
+    }
+
+    fn kubeconfig(&self, name: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
         let text = fs::read(&self.cluster.kubeconfig).expect("the administrator's kubeconfig");
         let mut config: Value = serde_json::from_slice(&text).expect("it is written as JSON");
-        config["users"][0]["user"] = json!({ "token": token });
+        change(&mut config["users"][0]["user"]);
         config["contexts"][0]["context"]["namespace"] = json!(self.name);
         let file = self.files.path().join(name);
         fs::write(&file, config.to_string()).expect("a file of a temporary directory");

@@ -1,10 +1,12 @@
-//! A client whose requests are written down, and that can end before or after any of those that change something.
+//! A client that can end before or after any request that changes something.
 
 use std::{
-    collections::BTreeSet,
     path::Path,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -32,13 +34,8 @@ pub(crate) struct Tap {
     /// Is cancelled when the cut is reached; from there on nothing is answered.
     pub(crate) is_cut: CancellationToken,
     hook: Option<(usize, Arc<dyn Fn() + Send + Sync>)>,
-    seen: Arc<Mutex<Seen>>,
-}
-
-#[derive(Default)]
-struct Seen {
-    changes: usize,
-    rights: BTreeSet<String>,
+    /// How many requests so far change something.
+    changes: Arc<AtomicUsize>,
 }
 
 impl Tap {
@@ -58,11 +55,6 @@ impl Tap {
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a context");
         let builder = ClientBuilder::try_from(config).expect("credentials");
         builder.with_layer(self).build()
-    }
-
-    /// The rights that the requests so far needed: `apps deployments patch`.
-    pub(crate) fn rights(&self) -> BTreeSet<String> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).rights.clone()
     }
 }
 
@@ -97,13 +89,9 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let tap = self.tap.clone();
-        let mut seen = tap.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.rights.extend(right(&request));
         let is_change =
             request.method() != Method::GET && !request.uri().query().unwrap_or_default().contains("dryRun");
-        let number = is_change.then_some(seen.changes);
-        seen.changes += usize::from(is_change);
-        drop(seen);
+        let number = is_change.then(|| tap.changes.fetch_add(1, Ordering::Relaxed));
         if let Some((_, hook)) = tap.hook.as_ref().filter(|(at, _)| number == Some(*at)) {
             hook();
         }
@@ -125,27 +113,4 @@ where
             answer
         })
     }
-}
-
-/// What RBAC calls a request; none for discovery.
-fn right<B>(request: &Request<B>) -> Option<String> {
-    let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
-    let (group, rest) = match parts[..] {
-        ["api", _, ref rest @ ..] => ("", rest),
-        ["apis", group, _, ref rest @ ..] => (group, rest),
-        _ => return None,
-    };
-    let ["namespaces", _, resource, ref rest @ ..] = *rest else { return None };
-    let is_watch = request.uri().query().unwrap_or_default().contains("watch=true");
-    let verb = match (request.method(), rest) {
-        (&Method::GET, []) if is_watch => "watch",
-        (&Method::GET, []) => "list",
-        (&Method::GET, _) => "get",
-        (&Method::POST, _) => "create",
-        (&Method::PUT, _) => "update",
-        (&Method::PATCH, _) => "patch",
-        (&Method::DELETE, _) => "delete",
-        (method, _) => panic!("{method} was not expected"),
-    };
-    Some(format!("{group} {resource} {verb}"))
 }

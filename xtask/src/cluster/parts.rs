@@ -105,6 +105,8 @@ pub(super) fn lay_out(programs: &Programs, directory: &Path, client_bin_dir: &Pa
                 // It taints a new node, and only the controller of nodes takes that away again.
                 "--disable-admission-plugins=TaintNodesByCondition".to_owned(),
                 "--profiling=false".to_owned(),
+                // An autoscaler that may start its target from zero has to be frozen too.
+                "--feature-gates=HPAScaleToZero=true".to_owned(),
             ]
             .into_iter()
             .chain(tls.clone()),

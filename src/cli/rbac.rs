@@ -1,0 +1,415 @@
+//! `pgmove rbac`.
+
+use std::fmt::Write as _;
+
+use clap::{Args, ValueEnum};
+
+use super::commands::Ended;
+use crate::error::{Class, Error, Exit, Fault, Side};
+use crate::kubernetes::rights::{Place, Right, Server, Way, rights};
+use crate::kubernetes::role::{Role, Subject, combined};
+use crate::kubernetes::{Kind, ObjectRef, ObjectRefError, SecretChoice};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  Read what an account needs for a move:
+    pgmove rbac -n media --source sts/immich-postgres --target cluster/immich-postgres --service-account pgmove
+  Give it to the account:
+    pgmove rbac … | kubectl apply -f -
+  The same for a person who also freezes, where Flux's objects are in flux-system:
+    pgmove rbac … --for run,freeze,rollback --flux-namespace flux-system --user jane@example.org
+
+Nothing is asked of a cluster. Where the source's login is in a Secret, name it (--source-secret): else every Secret of its
+namespace can be read. Where source and target are in two clusters, print and apply each side by itself (--side).
+docs/kubernetes.md tells what each right is for.";
+
+/// What an account is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Purpose {
+    /// Find both servers, look at them and connect to them.
+    Run,
+    /// Freeze the source, which `pgmove freeze` connects to.
+    Freeze,
+    /// Put back what a freeze has changed.
+    Rollback,
+    /// Run programs in the target's pod.
+    Exec,
+    /// Log in as the superuser of the target's Cluster, from its Secret.
+    Superuser,
+    /// Tell the reclaim policy of the volumes, which are in no namespace.
+    Volumes,
+}
+
+/// What `pgmove rbac` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// What the account is to do; several with commas between
+    #[arg(long = "for", value_name = "PURPOSE", value_enum, value_delimiter = ',', default_value = "run")]
+    purposes: Vec<Purpose>,
+    /// The source, if it is in Kubernetes: sts/NAME, deploy/NAME, pod/NAME, svc/NAME or cluster/NAME
+    #[arg(long, value_name = "KIND/NAME", hide_env_values = true)]
+    source: Option<String>,
+    /// The target, if it is in Kubernetes
+    #[arg(long, value_name = "KIND/NAME", hide_env_values = true)]
+    target: Option<String>,
+    /// Print what is needed in the cluster of this side alone
+    #[arg(long, value_enum)]
+    side: Option<OneSide>,
+    /// The namespace of source and target
+    #[arg(long, short, value_name = "NAME")]
+    namespace: Option<String>,
+    /// The source's namespace, if it is another
+    #[arg(long, value_name = "NAME")]
+    source_namespace: Option<String>,
+    /// The target's namespace, if it is another
+    #[arg(long, value_name = "NAME")]
+    target_namespace: Option<String>,
+    /// Where Flux's objects are that manage the source's namespace; can be given several times [default: there]
+    #[arg(long = "flux-namespace", value_name = "NAME")]
+    flux_namespaces: Vec<String>,
+    /// The Secret with the source's login
+    #[arg(long, value_name = "NAME[:KEY…]")]
+    source_secret: Option<SecretChoice>,
+    /// The Secret with the target's login
+    #[arg(long, value_name = "NAME[:KEY…]")]
+    target_secret: Option<SecretChoice>,
+    /// The name of every Role and RoleBinding
+    #[arg(long, value_name = "NAME", default_value = "pgmove")]
+    name: String,
+    /// A service account that gets the rights [namespace: the first Role's]
+    #[arg(long = "service-account", value_name = "[NAMESPACE:]NAME")]
+    service_accounts: Vec<String>,
+    /// A user who gets the rights
+    #[arg(long = "user", value_name = "NAME")]
+    users: Vec<String>,
+    /// A group that gets the rights
+    #[arg(long = "group", value_name = "NAME")]
+    groups: Vec<String>,
+}
+
+/// A side, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OneSide {
+    Source,
+    Target,
+}
+
+/// Why there is no Role.
+#[derive(Debug, thiserror::Error)]
+enum RbacError {
+    #[error("--{0} names no object of Kubernetes")]
+    Object(Side, #[source] ObjectRefError),
+    #[error("no server is named that is in Kubernetes")]
+    NoServer,
+    #[error("the namespace of the {0} is not said")]
+    NoNamespace(Side),
+    #[error("nobody is named who gets the rights")]
+    NoSubject,
+    #[error("--for {0} is about the source, and no source in Kubernetes is named")]
+    NoSource(&'static str),
+    #[error("--for {0} is about the target, and no target in Kubernetes is named")]
+    NoTarget(&'static str),
+    #[error("{0} has no Secret of a superuser")]
+    NoSuperuser(ObjectRef),
+}
+
+impl Fault for RbacError {
+    fn class(&self) -> Class {
+        Class::User
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            RbacError::Object(_, error) => return error.hint(),
+            RbacError::NoServer => {
+                "name it as kubectl does: --source sts/NAME, --target cluster/NAME; others need no rights there"
+            }
+            RbacError::NoNamespace(Side::Source) => "name it with -n, or with --source-namespace",
+            RbacError::NoNamespace(Side::Target) => "name it with -n, or with --target-namespace",
+            RbacError::NoSubject => "name one with --service-account, --user or --group",
+            RbacError::NoSource(_) => "name it with --source KIND/NAME",
+            RbacError::NoTarget(_) => "name it with --target KIND/NAME",
+            RbacError::NoSuperuser(_) => "only a Cluster of CloudNative-PG has one: --target cluster/NAME",
+        };
+        Some(hint.to_owned())
+    }
+}
+
+pub(super) fn rbac(options: &Arguments) -> Result<Ended, Error> {
+    let roles = options.roles().map_err(|error| Error::new(Exit::Usage, error))?;
+    let mut text = String::new();
+    let is_of_secrets = |right: &Right| right.resources.contains(&"secrets") && right.names.is_empty();
+    if roles.iter().any(|role| role.rights.iter().any(is_of_secrets)) {
+        text.push_str(
+            "# Any Secret of the namespace, since none is named: --source-secret, --target-secret.\n",
+        );
+    }
+    for (index, role) in roles.iter().enumerate() {
+        let _ = write!(text, "{}{role}", if index == 0 { "" } else { "---\n" });
+    }
+    Ok(Ended { content: Some(text), ..Ended::default() })
+}
+
+/// A server in Kubernetes.
+struct InKubernetes<'a> {
+    object: ObjectRef,
+    namespace: &'a str,
+    secret: Option<&'a str>,
+}
+
+impl InKubernetes<'_> {
+    fn rights(&self, way: Way, place: Place) -> Vec<Right> {
+        rights(way, &Server { object: &self.object, secret: self.secret }, place)
+    }
+}
+
+impl Arguments {
+    fn roles(&self) -> Result<Vec<Role>, RbacError> {
+        let source = self.server(Side::Source)?;
+        let target = self.server(Side::Target)?;
+        if source.is_none() && target.is_none() {
+            return Err(RbacError::NoServer);
+        }
+        let mut needed = Needed::default();
+        for purpose in &self.purposes {
+            self.add(*purpose, source.as_ref(), target.as_ref(), &mut needed)?;
+        }
+        let first = needed.0.iter().find_map(|(namespace, _)| namespace.clone());
+        let subjects = self.subjects(&first.unwrap_or_default());
+        if subjects.is_empty() {
+            return Err(RbacError::NoSubject);
+        }
+        let role = |(namespace, rights): (Option<String>, Vec<Right>)| Role {
+            name: self.name.clone(),
+            namespace,
+            rights: combined(&rights),
+            subjects: subjects.clone(),
+        };
+        Ok(needed.0.into_iter().map(role).collect())
+    }
+
+    fn add(
+        &self,
+        purpose: Purpose,
+        source: Option<&InKubernetes<'_>>,
+        target: Option<&InKubernetes<'_>>,
+        needed: &mut Needed,
+    ) -> Result<(), RbacError> {
+        let both = [source, target].into_iter().flatten();
+        // A side that is left out goes without.
+        let of_source = |word| match source {
+            None if self.side != Some(OneSide::Target) => Err(RbacError::NoSource(word)),
+            source => Ok(source.into_iter()),
+        };
+        let of_target = |word| match target {
+            None if self.side != Some(OneSide::Source) => Err(RbacError::NoTarget(word)),
+            target => Ok(target.into_iter()),
+        };
+        match purpose {
+            Purpose::Run => both.for_each(|server| needed.add(server, Way::Connect)),
+            Purpose::Freeze => {
+                for source in of_source("freeze")? {
+                    needed.add(source, Way::Connect);
+                    needed.add(source, Way::Freeze);
+                    self.add_flux(source, Way::Freeze, needed);
+                }
+            }
+            Purpose::Rollback => {
+                for source in of_source("rollback")? {
+                    needed.add(source, Way::Rollback);
+                    self.add_flux(source, Way::Rollback, needed);
+                }
+            }
+            Purpose::Exec => of_target("exec")?.for_each(|target| needed.add(target, Way::Exec)),
+            Purpose::Superuser => {
+                for target in of_target("superuser")? {
+                    if target.object.kind != Kind::Cluster {
+                        return Err(RbacError::NoSuperuser(target.object.clone()));
+                    }
+                    needed.add(target, Way::Superuser);
+                }
+            }
+            Purpose::Volumes => {
+                for server in both {
+                    needed.put(None, server.rights(Way::Connect, Place::Cluster));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_flux(&self, source: &InKubernetes<'_>, way: Way, needed: &mut Needed) {
+        let there = [source.namespace.to_owned()];
+        let namespaces = if self.flux_namespaces.is_empty() { &there[..] } else { &self.flux_namespaces };
+        for namespace in namespaces {
+            needed.put(Some(namespace), source.rights(way, Place::Flux));
+        }
+    }
+
+    /// The server of a side; none where it is reached without Kubernetes, or is not asked for.
+    fn server(&self, side: Side) -> Result<Option<InKubernetes<'_>>, RbacError> {
+        let (text, namespace, secret, is_left_out) = match side {
+            Side::Source => {
+                let is_left_out = self.side == Some(OneSide::Target);
+                (&self.source, &self.source_namespace, &self.source_secret, is_left_out)
+            }
+            Side::Target => {
+                let is_left_out = self.side == Some(OneSide::Source);
+                (&self.target, &self.target_namespace, &self.target_secret, is_left_out)
+            }
+        };
+        let is_of_kubernetes = |text: &&String| !text.contains("://") && !text.contains('=');
+        let Some(text) = text.as_ref().filter(is_of_kubernetes).filter(|_| !is_left_out) else {
+            return Ok(None);
+        };
+        let object = text.parse().map_err(|error| RbacError::Object(side, error))?;
+        let namespace = namespace.as_ref().or(self.namespace.as_ref()).ok_or(RbacError::NoNamespace(side))?;
+        Ok(Some(InKubernetes { object, namespace, secret: secret.as_ref().map(|secret| &*secret.name) }))
+    }
+
+    fn subjects(&self, namespace: &str) -> Vec<Subject> {
+        let account = |text: &String| {
+            let (namespace, name) = text.split_once(':').unwrap_or((namespace, text));
+            Subject::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() }
+        };
+        let accounts = self.service_accounts.iter().map(account);
+        let users = self.users.iter().cloned().map(Subject::User);
+        let groups = self.groups.iter().cloned().map(Subject::Group);
+        accounts.chain(users).chain(groups).collect()
+    }
+}
+
+/// Rights by namespace; those that are in none come under `None`.
+#[derive(Default)]
+struct Needed(Vec<(Option<String>, Vec<Right>)>);
+
+impl Needed {
+    fn add(&mut self, server: &InKubernetes<'_>, way: Way) {
+        self.put(Some(server.namespace), server.rights(way, Place::Application));
+    }
+
+    fn put(&mut self, namespace: Option<&str>, rights: Vec<Right>) {
+        match self.0.iter_mut().find(|(known, _)| known.as_deref() == namespace) {
+            Some((_, known)) => known.extend(rights),
+            None => self.0.push((namespace.map(str::to_owned), rights)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::arguments;
+
+    fn rbac_of(typed: &str) -> Result<String, String> {
+        let arguments =
+            arguments::Arguments::try_parse_from(["pgmove", "rbac"].into_iter().chain(typed.split(' ')));
+        let arguments::Command::Rbac(options) = arguments.expect("it is well formed").command else {
+            panic!("another command")
+        };
+        match rbac(&options) {
+            Ok(ended) => Ok(ended.content.expect("it is printed")),
+            Err(error) => {
+                Err(format!("{}; {}", error.chain().join(": "), error.fault.hint().unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Kinds and namespaces of what is printed.
+    fn printed(typed: &str) -> Vec<String> {
+        let text = rbac_of(typed).expect("roles");
+        let word = |document: &str, key: &str| {
+            let line = document.lines().find_map(|line| line.trim_start().strip_prefix(key));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        let documents = text.split("---\n");
+        documents
+            .map(|document| {
+                [word(document, "kind:"), word(document, "namespace:")].join(" ").trim().to_owned()
+            })
+            .collect()
+    }
+
+    const MOVE: &str = "-n media --source sts/old --target cluster/new --user jane";
+
+    #[test]
+    fn there_is_one_role_for_each_namespace() {
+        assert_eq!(printed(MOVE), ["Role media", "RoleBinding media"]);
+        assert_eq!(
+            printed(&format!(
+                "{MOVE} --target-namespace photos --for run,freeze,volumes --flux-namespace flux-system"
+            )),
+            [
+                "Role media",
+                "RoleBinding media",
+                "Role photos",
+                "RoleBinding photos",
+                "Role flux-system",
+                "RoleBinding flux-system",
+                "ClusterRole",
+                "ClusterRoleBinding",
+            ]
+        );
+        // Flux's objects beside the source; a source that is no object needs nothing.
+        assert_eq!(printed(&format!("{MOVE} --for freeze,rollback")), ["Role media", "RoleBinding media"]);
+        let elsewhere = MOVE.replace("sts/old", "postgres://app@old/app");
+        assert_eq!(printed(&elsewhere), ["Role media", "RoleBinding media"]);
+        assert!(!rbac_of(&elsewhere).expect("a role").contains("statefulsets"));
+        let target = rbac_of(&format!("{MOVE} --side target --for run,freeze")).expect("a role");
+        assert!(!target.contains("statefulsets") && target.contains("clusters"), "{target}");
+    }
+
+    #[test]
+    fn secrets_are_named_where_they_are_known() {
+        let every = "# Any Secret of the namespace";
+        let text = rbac_of(MOVE).expect("a role");
+        assert!(text.starts_with(every) && !text.contains("new-app"), "{text}");
+        let text =
+            rbac_of(&format!("{MOVE} --source-secret login:password --for run,superuser")).expect("a role");
+        assert!(!text.contains(every), "{text}");
+        assert!(text.contains("resourceNames: [\"login\", \"new-app\", \"new-superuser\"]"), "{text}");
+        let text = rbac_of("-n media --target cluster/new --target-secret own --user jane").expect("a role");
+        assert!(text.contains("resourceNames: [\"own\"]"), "{text}");
+    }
+
+    #[test]
+    fn an_account_is_where_it_is_said_to_be() {
+        let accounts = "--service-account pgmove --service-account jobs:mover --group movers";
+        let text = rbac_of(&format!("{MOVE} {accounts}")).expect("a role");
+        for expected in [
+            "- kind: ServiceAccount\n  name: pgmove\n  namespace: media\n",
+            "- kind: ServiceAccount\n  name: mover\n  namespace: jobs\n",
+            "- apiGroup: rbac.authorization.k8s.io\n  kind: User\n  name: jane\n",
+            "- apiGroup: rbac.authorization.k8s.io\n  kind: Group\n  name: movers\n",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (typed, expected) in [
+            (
+                "--user jane",
+                "no server is named that is in Kubernetes; name it as kubectl does: --source sts/NAME",
+            ),
+            ("--source sts/old --user jane", "the namespace of the source is not said; name it with -n"),
+            (
+                "-n media --source sts/old",
+                "nobody is named who gets the rights; name one with --service-account",
+            ),
+            (
+                "-n media --source ingress/old --user jane",
+                "--source names no object of Kubernetes: \"ingress\" is no kind of object",
+            ),
+            ("-n media --target cluster/new --user jane --for freeze", "--for freeze is about the source"),
+            ("-n media --source sts/old --user jane --for exec", "--for exec is about the target"),
+            ("-n media --target sts/new --user jane --for superuser", "sts/new has no Secret of a superuser"),
+        ] {
+            let error = rbac_of(typed).expect_err("something is missing");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
