@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::endpoints::{Cluster, Endpoints, Sides, SourceObject, Target, TargetObject};
 use super::{check, freeze, help, rbac, rollback};
 
 /// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
@@ -140,32 +141,6 @@ Examples:
   Ask it something (docs/report.md describes every field):
     pgmove report --output json | jq '.tables[] | {table, rows, checksums}'";
 
-/// The two databases.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Databases")]
-pub(crate) struct Endpoints {
-    /// The database to move from: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", hide_env_values = true)]
-    pub(crate) source: String,
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-/// The database that is written to, and the programs that both sides are asked with.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Databases")]
-pub(crate) struct Target {
-    /// The database to move into; its role is an ordinary owner of the database
-    #[arg(long = "target", value_name = "URI", hide_env_values = true)]
-    pub(crate) database: String,
-    /// The same database as a superuser, for what its owner may not do (the plan names each statement)
-    #[arg(long = "target-admin", value_name = "URI", hide_env_values = true)]
-    pub(crate) admin: Option<String>,
-    /// Where pg_dump and pg_restore are, if not on PATH (at least as new as both servers)
-    #[arg(long, value_name = "DIRECTORY")]
-    pub(crate) client_directory: Option<PathBuf>,
-}
-
 /// How a target is loaded, from a server or from an archive.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
@@ -247,8 +222,9 @@ pub(crate) enum VectorIndex {
 
 #[derive(Debug, Args)]
 pub(crate) struct Dump {
-    /// The database to dump: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", hide_env_values = true)]
+    /// The database to dump: postgres://user@host:port/database?sslmode=…, "host=… dbname=…", or in Kubernetes sts/NAME,
+    /// deploy/NAME, pod/NAME, svc/NAME, cluster/NAME
+    #[arg(long, value_name = "ENDPOINT", hide_env_values = true)]
     pub(crate) source: String,
     /// Where the archive is written: a directory that does not exist, or is empty
     #[arg(long, value_name = "DIRECTORY")]
@@ -265,6 +241,10 @@ pub(crate) struct Dump {
     /// Accept that the source was written since the snapshot; without it such a dump does not end with 0
     #[arg(long)]
     pub(crate) accept_writes: bool,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    #[command(flatten)]
+    pub(crate) source_object: SourceObject,
 }
 
 #[derive(Debug, Args)]
@@ -280,6 +260,10 @@ pub(crate) struct Restore {
     // A heading is for all that follows it.
     #[command(flatten)]
     pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    #[command(flatten)]
+    pub(crate) target_object: TargetObject,
     #[command(flatten)]
     pub(crate) choices: Choices,
 }
@@ -339,41 +323,36 @@ pub(crate) struct Verify {
     pub(crate) choices: Choices,
 }
 
-/// The two databases of a comparison.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Databases")]
-pub(crate) struct Sides {
-    /// The database that was moved from: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", hide_env_values = true)]
-    pub(crate) source: String,
-    /// The database that was moved into; its owner may read everything
-    #[arg(long, value_name = "URI", hide_env_values = true)]
-    pub(crate) target: String,
-    /// Where pg_dump is, if not on PATH (at least as new as both servers)
-    #[arg(long, value_name = "DIRECTORY")]
-    pub(crate) client_directory: Option<PathBuf>,
-}
-
 /// A database to fence.
 #[derive(Debug, Args)]
 pub(crate) struct Fence {
-    /// The database to fence: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", hide_env_values = true)]
+    /// The database to fence: postgres://user@host:port/database?sslmode=…, "host=… dbname=…", or in Kubernetes sts/NAME,
+    /// deploy/NAME, pod/NAME, svc/NAME, cluster/NAME
+    #[arg(long, value_name = "ENDPOINT", hide_env_values = true)]
     pub(crate) source: String,
     /// Where the former setting is kept [default: pgmove-runs/<database>]
     #[arg(long = "run-dir", value_name = "DIRECTORY")]
     pub(crate) directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    #[command(flatten)]
+    pub(crate) source_object: SourceObject,
 }
 
 /// A database that is fenced.
 #[derive(Debug, Args)]
 pub(crate) struct Unfence {
-    /// The fenced database: postgres://user@host:port/database?sslmode=…, or "host=… dbname=…"
-    #[arg(long, value_name = "URI", hide_env_values = true)]
+    /// The fenced database: postgres://user@host:port/database?sslmode=…, "host=… dbname=…", or in Kubernetes sts/NAME,
+    /// deploy/NAME, pod/NAME, svc/NAME, cluster/NAME
+    #[arg(long, value_name = "ENDPOINT", hide_env_values = true)]
     pub(crate) source: String,
     /// Where the fence has kept the former setting [default: pgmove-runs/<database>]
     #[arg(long = "run-dir", value_name = "DIRECTORY")]
     pub(crate) directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    #[command(flatten)]
+    pub(crate) source_object: SourceObject,
 }
 
 #[cfg(test)]
@@ -415,6 +394,7 @@ mod tests {
         for (expected, options) in [
             (None, &["dry-run", "resume", "replace", "run-dir", "jobs", "index-memory", "keep-ledger"][..]),
             (Some("Databases"), &["target", "target-admin", "client-directory"]),
+            (Some("Kubernetes"), &["namespace", "target-secret", "target-sslmode"]),
             (Some("Rewrites"), &["owner", "vector-index"]),
         ] {
             for option in options {

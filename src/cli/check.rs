@@ -3,7 +3,8 @@
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Choices, Endpoints};
+use super::arguments::Choices;
+use super::endpoints::Endpoints;
 use super::commands::{Ended, MIB, replaces, run_dir};
 use super::{connections, help};
 use crate::error::{Error, Exit};

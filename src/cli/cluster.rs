@@ -1,59 +1,74 @@
-//! How a cluster is named on the command line, and a server in it reached.
+//! The way into a cluster, and to the server behind an object in it, as the options say.
 
+use std::env;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use clap::Args;
-
-use super::connections;
-use crate::error::{Error, Exit, Fault, Side};
-use crate::kubernetes::{self, Access, Account, ApiServer, Kubeconfig, ObjectRef, Route, SecretChoice};
-use crate::pg::Endpoint;
-
-/// The cluster, as kubectl's options name it.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Cluster")]
-pub(crate) struct Cluster {
-    /// The namespace of the source and its applications [default: the context's]
-    #[arg(long, short, value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
-    /// The context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) context: Option<String>,
-    /// The kubeconfig [default: $KUBECONFIG, else ~/.kube/config, else the pod's own account]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-}
+use super::endpoints::{Cluster, ObjectOptions};
+use crate::error::{Error, Exit, Fault};
+use crate::kubernetes::{self, Access, Account, ApiServer, Kind, Kubeconfig, ObjectRef, Route};
+use crate::pg::ConnInfo;
+use crate::pg::conninfo::{RootCertificates, SslMode};
 
 impl Cluster {
-    pub(super) async fn connect(&self) -> Result<ApiServer, Error> {
-        let access = Access {
-            kubeconfig: match &self.kubeconfig {
-                Some(file) => Kubeconfig::File(file.clone()),
-                None => Kubeconfig::Usual(connections::kubeconfigs()),
+    /// Where an object is, of which `options` may tell something else than these.
+    pub(super) fn access(&self, options: &ObjectOptions<'_>) -> Access {
+        let chosen =
+            |own: Option<&str>, common: &Option<String>| own.or(common.as_deref()).map(str::to_owned);
+        Access {
+            kubeconfig: match options.kubeconfig.or(self.kubeconfig.as_deref()) {
+                Some(file) => Kubeconfig::File(file.to_owned()),
+                None => Kubeconfig::Usual(kubeconfigs()),
             },
-            context: self.context.clone(),
-            namespace: self.namespace.clone(),
-        };
-        ApiServer::connect(&access).await.map_err(|error| Error::new(Exit::Usage, error))
+            context: chosen(options.context, &self.context),
+            namespace: chosen(options.namespace, &self.namespace),
+        }
+    }
+
+    pub(super) async fn connect(&self, options: &ObjectOptions<'_>) -> Result<ApiServer, Error> {
+        connect(&self.access(options)).await
     }
 }
 
-/// The server behind an object, with the login that its pod was made with.
-pub(super) async fn endpoint(
+pub(super) async fn connect(access: &Access) -> Result<ApiServer, Error> {
+    ApiServer::connect(access).await.map_err(|error| Error::new(Exit::Usage, error))
+}
+
+/// Where kubectl looks for a kubeconfig.
+fn kubeconfigs() -> Vec<PathBuf> {
+    match env::var_os("KUBECONFIG").filter(|files| !files.is_empty()) {
+        Some(files) => env::split_paths(&files).collect(),
+        None => {
+            env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config")).into_iter().collect()
+        }
+    }
+}
+
+/// The connection string of the server behind an object, with the login that the cluster knows.
+pub(super) async fn conninfo(
     server: &ApiServer,
-    source: &ObjectRef,
-    secret: Option<&SecretChoice>,
-    application_name: &str,
-) -> Result<Endpoint, Error> {
-    let route = Route::new(server.clone(), source.clone(), None);
-    let conninfo = kubernetes::conninfo(route, secret, Account::Application).await.map_err(refused)?;
-    Ok(Endpoint {
-        side: Side::Source,
-        conninfo: Arc::new(conninfo),
-        application_name: application_name.to_owned(),
-        copy_encoding: None,
-    })
+    object: &ObjectRef,
+    options: &ObjectOptions<'_>,
+    account: Account,
+) -> Result<ConnInfo, Error> {
+    // The Secret that was named holds the login of an ordinary role. Where it is not in a Secret of its own, the
+    // superuser's is that of the pod's environment.
+    let is_own = account == Account::Application || object.kind == Kind::Cluster;
+    let secret = options.secret.filter(|_| is_own);
+    let route = Route::new(server.clone(), object.clone(), options.container.map(str::to_owned));
+    let conninfo = kubernetes::conninfo(route.clone(), secret, account).await.map_err(refused)?;
+    let conninfo = match options.database {
+        Some(database) => conninfo.with_database(database),
+        None => conninfo,
+    };
+    let Some(mode) = options.sslmode.map(SslMode::from) else { return Ok(conninfo) };
+    let roots = match mode {
+        SslMode::VerifyFull => {
+            let authority = kubernetes::authority(&route).await.map_err(refused)?;
+            Some(RootCertificates::Text { origin: authority.origin, pem: authority.value })
+        }
+        _ => None,
+    };
+    Ok(conninfo.with_tls(mode, roots))
 }
 
 fn refused(error: impl Fault) -> Error {

@@ -1,6 +1,7 @@
 //! Each command: its settings from its arguments, and what it came to.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
@@ -256,7 +257,8 @@ pub(super) fn replaces(named: Option<&str>, target: &ConnInfo) -> Result<bool, E
 }
 
 async fn restore_settings(options: &Restore, stop: &CancellationToken) -> Result<RunSettings, Error> {
-    let connections = connections::of_target(&options.target, stop).await?;
+    let connections =
+        connections::of_target(&options.target, &options.cluster, &options.target_object, stop).await?;
     let database = connections.target.database();
     Ok(RunSettings {
         restored: Some(options.archive.clone()),
@@ -266,7 +268,8 @@ async fn restore_settings(options: &Restore, stop: &CancellationToken) -> Result
 
 async fn dump(options: &Dump, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
     let settings = DumpSettings {
-        source: connections::of_source(&options.source, stop).await?,
+        source: connections::of_source(&options.source, &options.cluster, &options.source_object, stop)
+            .await?,
         archive: options.archive.clone(),
         client: connections::client_search(options.client_directory.clone()),
         stall: connections::STALL,
@@ -339,7 +342,10 @@ pub(super) fn run_dir(named: Option<&Path>, database: &str) -> PathBuf {
 }
 
 /// What the work comes to, unless it is interrupted before.
-async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Result<T, Error> {
+pub(super) async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Result<T, Error> {
     tokio::select! {
         biased;
         () = stop.cancelled() => Err(Error::new(Exit::Interrupted, run::Interrupted)),
@@ -347,15 +353,10 @@ async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = 
     }
 }
 
-async fn source_endpoint(
-    source: &str,
-    directory: Option<&Path>,
-    stop: &CancellationToken,
-) -> Result<(Endpoint, PathBuf), Error> {
-    let conninfo = connections::of_source(source, stop).await?;
+fn fence_endpoint(conninfo: Arc<ConnInfo>, directory: Option<&Path>) -> (Endpoint, PathBuf) {
     let directory = run_dir(directory, conninfo.database());
     let application_name = "pgmove fence".to_owned();
-    Ok((Endpoint { side: Side::Source, conninfo, application_name, copy_encoding: None }, directory))
+    (Endpoint { side: Side::Source, conninfo, application_name, copy_encoding: None }, directory)
 }
 
 /// Opens the session that changes the source's setting. After that it is a matter of moments, and not interrupted.
@@ -370,7 +371,9 @@ fn not_fenced(error: FenceError) -> Error {
 }
 
 async fn fence_source(options: &Fence, stop: &CancellationToken) -> Result<Ended, Error> {
-    let (endpoint, path) = source_endpoint(&options.source, options.directory.as_deref(), stop).await?;
+    let source =
+        connections::of_source(&options.source, &options.cluster, &options.source_object, stop).await?;
+    let (endpoint, path) = fence_endpoint(source, options.directory.as_deref());
     let session = fencing_session(&endpoint, stop).await?;
     let journal = match RunDirectory::create(&path) {
         Err(JournalError::Exists(_)) => RunDirectory::open(&path),
@@ -420,7 +423,9 @@ impl Fault for FormerUnknown {
 }
 
 async fn unfence_source(options: &Unfence, stop: &CancellationToken) -> Result<Ended, Error> {
-    let (endpoint, path) = source_endpoint(&options.source, options.directory.as_deref(), stop).await?;
+    let source =
+        connections::of_source(&options.source, &options.cluster, &options.source_object, stop).await?;
+    let (endpoint, path) = fence_endpoint(source, options.directory.as_deref());
     let mut journal = match RunDirectory::open(&path) {
         Ok(journal) => Some(journal),
         Err(JournalError::Missing(_)) => None,

@@ -6,16 +6,15 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{self, Cluster};
 use super::commands::{Ended, run_dir};
-use super::connections;
+use super::connections::{self, Endpoint};
+use super::endpoints::{Cluster, SourceObject};
 use crate::cutover::freeze::{self, Freeze, FreezeError, WorkloadName};
 use crate::cutover::lease::LeaseError;
-use crate::error::{Class, Error, Exit, Fault};
+use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::Events;
 use crate::journal::{JournalError, RunDirectory};
-use crate::kubernetes::{ObjectRef, SecretChoice};
-use crate::run;
+use crate::{pg, run};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -54,14 +53,13 @@ pub(crate) struct Arguments {
     /// Give up when neither pods nor sessions have ended for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
     patience: u64,
-    /// The Secret with the source's login, if its pod's environment has none: NAME or NAME:PASSWORD-KEY
-    #[arg(long, value_name = "NAME[:KEY…]")]
-    source_secret: Option<SecretChoice>,
     /// Where the former values are kept too [default: pgmove-runs/<source>]
     #[arg(long = "run-dir", value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
+    #[command(flatten)]
+    source_object: SourceObject,
 }
 
 /// `--named-only`, and no name.
@@ -79,18 +77,39 @@ impl Fault for NothingNamed {
     }
 }
 
+/// A connection string where only an object will do.
+#[derive(Debug, thiserror::Error)]
+#[error("what is frozen are objects in Kubernetes, and --source is a connection string")]
+struct NotInKubernetes;
+
+impl Fault for NotInKubernetes {
+    fn class(&self) -> Class {
+        Class::User
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("name the object behind which the source is: sts/NAME, for instance".into())
+    }
+}
+
 pub(super) async fn freeze(
     options: &Arguments,
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Ended, Error> {
-    let source: ObjectRef = options.source.parse().map_err(|error| Error::new(Exit::Usage, error))?;
+    let source = match Endpoint::parse(&options.source) {
+        Ok(Endpoint::Object(source)) => source,
+        Ok(Endpoint::ConnectionString(_)) => {
+            return Err(Error::new(Exit::Usage, NotInKubernetes));
+        }
+        Err(error) => return Err(Error::new(Exit::Usage, error)),
+    };
     let named: Result<Vec<WorkloadName>, _> = options.named.iter().map(|name| name.parse()).collect();
     let named = named.map_err(|error| Error::new(Exit::Usage, error))?;
     if options.named_only && named.is_empty() {
         return Err(Error::new(Exit::Usage, NothingNamed));
     }
-    let server = options.cluster.connect().await?;
+    let server = options.cluster.connect(&options.source_object.options()).await?;
     let path = run_dir(options.directory.as_deref(), &source.name);
     let mut journal = if options.dry_run { None } else { Some(open(&path)?) };
     let records = journal.as_ref().map(RunDirectory::records).unwrap_or_default();
@@ -98,8 +117,9 @@ pub(super) async fn freeze(
     let endpoint = if options.named_only {
         None
     } else {
+        let conninfo = connections::of_object(&server, &source, &options.source_object, stop).await?;
         let application_name = format!("pgmove {run}");
-        Some(cluster::endpoint(&server, &source, options.source_secret.as_ref(), &application_name).await?)
+        Some(pg::Endpoint { side: Side::Source, conninfo, application_name, copy_encoding: None })
     };
     let frozen = Freeze { namespace: server.namespace().to_owned(), server, source, endpoint, named, run };
     let plan = frozen.plan(records).await.map_err(|error| Error::new(Exit::Refused, error))?;

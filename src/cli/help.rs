@@ -29,7 +29,8 @@ macro_rules! with_passwords {
         concat!(
             $text,
             "\n\nPasswords: PGMOVE_SOURCE_PASSWORD, PGMOVE_TARGET_PASSWORD, PGMOVE_TARGET_ADMIN_PASSWORD; else the \
-             passfile (~/.pgpass, or passfile=… in the URI); else a prompt.\n\nExit codes: pgmove --help"
+             passfile (~/.pgpass, or passfile=… in the URI); else a prompt. Of an object in Kubernetes, the cluster \
+             knows the login.\n\nExit codes: pgmove --help"
         )
     };
 }
@@ -47,7 +48,12 @@ Examples:
   Keep an archive of what was moved, which `pgmove restore` loads anywhere:
     pgmove run --source … --target … --archive /backup/immich-2026-11-23
   Go on after an interruption:
-    pgmove run --source … --target … --resume"
+    pgmove run --source … --target … --resume
+  Move between objects in Kubernetes, by the rights of a kubeconfig:
+    pgmove run -n media --source sts/immich-postgres --target cluster/immich-postgres
+
+Servers in Kubernetes are reached through the API server: the kubeconfig's account needs get and create of
+pods/portforward, and may read what tells the logins. No port of this machine is opened, and no kubectl is needed."
 );
 
 pub(super) const DUMP: &str = with_passwords!(
@@ -112,6 +118,8 @@ Examples:
     pgmove verify --source postgres://immich@old/immich --target postgres://app@new/app
   Only count rows (proves less, so it ends with exit code 8):
     pgmove verify --source … --target … --counts
+  Compare objects in Kubernetes:
+    pgmove verify -n media --source sts/immich-postgres --target cluster/immich-postgres
 
 Both databases are only read, with one exception: a definition that two major versions write differently is
 carried out on the target and rolled back. That locks the object, or its table, exclusively for a moment, and

@@ -5,6 +5,7 @@ mod check;
 mod cluster;
 mod commands;
 mod connections;
+mod endpoints;
 mod freeze;
 mod help;
 mod layers;

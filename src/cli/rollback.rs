@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::cluster::Cluster;
 use super::commands::Ended;
 use super::connections;
+use super::endpoints::{Cluster, ObjectOptions};
 use crate::cutover::freeze::{recorded, recorded_run};
 use crate::cutover::lease::Holder;
 use crate::cutover::rollback::Rollback;
@@ -57,7 +57,7 @@ pub(super) async fn rollback(options: &Arguments, events: &Events) -> Result<End
     if options.directory.is_none() && options.cluster.namespace.is_none() {
         return Err(Error::new(Exit::Usage, Nowhere));
     }
-    let server = options.cluster.connect().await?;
+    let server = options.cluster.connect(&ObjectOptions::default()).await?;
     let journal = options.directory.as_deref().map(RunDirectory::open).transpose();
     let mut journal = journal.map_err(|error| Error::new(Exit::Usage, error))?;
     let records = journal.as_ref().map(RunDirectory::records).unwrap_or_default();

@@ -4,10 +4,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use secrecy::ExposeSecret;
 
 use super::client::ApiServer;
-use super::cnpg::{self, ClusterSpec};
+use super::cnpg::{self, ClusterSpec, ClusterStatus};
 use super::credentials::{Credentials, Known, SecretChoice, fetch};
 use super::environment::{Data, Reference};
 use super::instance::Instance;
+use super::object::{Kind, ObjectRef};
 use super::pinned::Pinned;
 use super::storage::bytes;
 use super::workload::{ResolveError, Route};
@@ -69,7 +70,7 @@ impl ClusterLook {
         let data = read(server, namespace, chosen).await?;
         let application = application(name, &spec, chosen, &data)?;
         let superuser = superuser_login(server, namespace, name, &spec, &application).await?;
-        let authority = status.certificates.server_ca_secret.clone().unwrap_or_else(|| format!("{name}-ca"));
+        let authority = authority_secret(name, &status);
         Ok(ClusterLook {
             name: name.to_owned(),
             phase: status.phase.clone().unwrap_or_default(),
@@ -211,17 +212,42 @@ fn superuser(secret: &str, data: &Data, application: &Credentials) -> Option<Cre
     })
 }
 
+/// The certificate of the authority that signed the server's, for TLS within a tunnel.
+pub async fn authority(route: &Route) -> Result<Known<String>, ClusterError> {
+    let (server, namespace, object) = (&route.server, &*route.namespace, &route.object);
+    if object.kind != Kind::Cluster {
+        return Err(ClusterError::NoAuthority { object: object.clone() });
+    }
+    let kind = cnpg::cluster_resource();
+    let found =
+        server.get::<cnpg::Cluster>(&kind, namespace, &object.name).await.map_err(ResolveError::from)?;
+    let secret = authority_secret(&object.name, &found.status.unwrap_or_default());
+    let certificate = certificate_in(&secret, &read(server, namespace, &secret).await?);
+    certificate.ok_or_else(|| ClusterError::NoCertificate { secret, cluster: object.name.clone() })
+}
+
+/// The Secret with the certificate of the server's authority.
+fn authority_secret(name: &str, status: &ClusterStatus) -> String {
+    status.certificates.server_ca_secret.clone().unwrap_or_else(|| format!("{name}-ca"))
+}
+
 /// The authority's certificate; its private key, which the same Secret holds, is dropped.
+fn certificate_in(secret: &str, data: &Data) -> Option<Known<String>> {
+    let certificate = data.get("ca.crt")?.as_ref()?;
+    Some(Known {
+        value: certificate.expose_secret().to_owned(),
+        origin: format!("Secret {secret}, key ca.crt"),
+    })
+}
+
+/// The same, where it can be read.
 async fn certificate(
     server: &ApiServer,
     namespace: &str,
     secret: &str,
 ) -> Result<Option<Known<String>>, ClusterError> {
     match fetch(server, namespace, &Reference::Secret(secret.to_owned())).await {
-        Ok(data) => Ok(data.get("ca.crt").and_then(Option::as_ref).map(|certificate| Known {
-            value: certificate.expose_secret().to_owned(),
-            origin: format!("Secret {secret}, key ca.crt"),
-        })),
+        Ok(data) => Ok(certificate_in(secret, &data)),
         // Only TLS inside the tunnel needs it, and that is a choice.
         Err(error) if error.is_forbidden() || error.is_not_found() => Ok(None),
         Err(error) => Err(ResolveError::from(error).into()),
@@ -252,6 +278,20 @@ pub enum ClusterError {
         /// The Cluster.
         cluster: String,
     },
+    /// A server whose certificate nobody in the cluster vouches for.
+    #[error("{object} is no Cluster of CloudNative-PG, so it is not known who signs its certificate")]
+    NoAuthority {
+        /// What was named.
+        object: ObjectRef,
+    },
+    /// The authority's Secret has no certificate.
+    #[error("Secret {secret} does not hold the certificate of the authority of cluster/{cluster}")]
+    NoCertificate {
+        /// The Secret.
+        secret: String,
+        /// The Cluster.
+        cluster: String,
+    },
     /// The Secret of `postgres` has no login.
     #[error("Secret {secret} does not hold the login of postgres in cluster/{cluster}")]
     NotTheSuperusers {
@@ -266,8 +306,10 @@ impl Fault for ClusterError {
     fn class(&self) -> Class {
         match self {
             ClusterError::Resolve(error) => error.class(),
-            ClusterError::NotTheApplications { .. } | ClusterError::NoSuperuser { .. } => Class::User,
-            ClusterError::NotTheSuperusers { .. } => Class::Cluster,
+            ClusterError::NotTheApplications { .. }
+            | ClusterError::NoSuperuser { .. }
+            | ClusterError::NoAuthority { .. } => Class::User,
+            ClusterError::NotTheSuperusers { .. } | ClusterError::NoCertificate { .. } => Class::Cluster,
         }
     }
 
@@ -288,6 +330,12 @@ impl Fault for ClusterError {
                 "it does with spec.enableSuperuserAccess: true, which its operator follows at once"
                     .to_owned(),
             ),
+            ClusterError::NoAuthority { .. } => {
+                Some("ask for TLS without that proof (require), or go without (disable)".to_owned())
+            }
+            ClusterError::NoCertificate { .. } => {
+                Some("it needs the key ca.crt; the operator makes one by itself".to_owned())
+            }
             ClusterError::NotTheSuperusers { .. } => {
                 Some("it needs the keys username and password; the operator makes one by itself".to_owned())
             }

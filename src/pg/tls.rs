@@ -119,6 +119,11 @@ impl Verifier {
                 return Ok(Verifier { provider, chain: None });
             }
             (_, Some(RootCertificates::File(path))) => certificates("root certificate", path)?,
+            (_, Some(RootCertificates::Text { origin, pem })) => {
+                let read =
+                    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, pem::Error>>();
+                read.map_err(|cause| file("root certificate", Path::new(origin), cause))?
+            }
             (_, Some(RootCertificates::System)) => rustls_native_certs::load_native_certs().certs,
         };
         let mut store = RootCertStore::empty();
@@ -128,6 +133,9 @@ impl Verifier {
             (Ok(verifier), _) => verifier,
             (Err(cause), Some(RootCertificates::File(path))) => {
                 return Err(file("root certificate", path, cause));
+            }
+            (Err(cause), Some(RootCertificates::Text { origin, .. })) => {
+                return Err(file("root certificate", Path::new(origin), cause));
             }
             (Err(_), _) => return Err(TlsSetupError::NoSystemRoots),
         };

@@ -60,7 +60,9 @@ fn options(help: &str) -> Vec<Shown> {
     let mut found: Vec<Shown> = Vec::new();
     for line in help.lines() {
         let text = line.trim_start();
-        if line.starts_with("  ") && text.starts_with('-') && text.contains("--") {
+        // Further in stands help, whose lines may begin with the name of another option.
+        let is_option = line.starts_with("  ") && !line.starts_with("        ") && text.contains("--");
+        if is_option && text.starts_with('-') {
             let name =
                 text.split("--").nth(1).expect("an option").split([' ', '.']).next().expect("its name");
             found.push(Shown { name: name.to_owned(), help: text.to_owned() });
@@ -77,7 +79,7 @@ fn samples(option: &Shown) -> [String; 2] {
     let words = option.help.split_once("[possible values: ").map(|(_, rest)| rest.split([',', ']']));
     match words {
         Some(words) => words.take(2).map(|word| format!("\"{}\"", word.trim())).collect::<Vec<_>>(),
-        None if option.help.contains("<URI>") || option.name == "source" => {
+        None if option.help.contains("<ENDPOINT>") || option.name == "source" => {
             vec!["\"postgres://a@h/d\"".into(), "\"postgres://b@h/d\"".into()]
         }
         None if option.help.contains("<N>")

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Class, Fault};
+use crate::kubernetes::ObjectRefError;
 use crate::pg::ConnInfoError;
 
 /// A settings file or an environment variable that cannot be followed; `at` is where, as [`crate::settings::Origin`]
@@ -32,6 +33,13 @@ pub(in crate::cli) enum SettingsError {
         key: String,
         #[source]
         cause: ConnInfoError,
+    },
+    #[error("{at}: {key} is no object that a database is looked for behind")]
+    Object {
+        at: String,
+        key: String,
+        #[source]
+        cause: ObjectRefError,
     },
     #[error("{at}: {key} cannot be set together with {other} ({other_at})")]
     Conflict { at: String, key: String, other: String, other_at: String },
@@ -62,6 +70,7 @@ impl Fault for SettingsError {
                 format!("{key} is an option of {}: move it there, or above all sections", owners.join(", "))
             }
             SettingsError::ConnectionString { cause, .. } => return cause.hint(),
+            SettingsError::Object { cause, .. } => return cause.hint(),
             SettingsError::Conflict { .. } => "remove one of them".into(),
             SettingsError::Type { .. } | SettingsError::Value { .. } => return None,
         })

@@ -14,7 +14,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::definition::{Kind, Leaf, key, may_hold_password};
-use super::{SettingsError, check, connection_string};
+use super::{SettingsError, check};
+use crate::cli::connections::Endpoint;
 use crate::settings::Origin;
 
 /// Looked for in the working directory.
@@ -74,7 +75,7 @@ impl SettingsFile {
         let leaves = Leaf::all(root);
         self.entries.iter().any(|entry| {
             leaves.iter().filter_map(|leaf| leaf.option(&entry.key)).any(may_hold_password)
-                && connection_string(&entry.value).is_ok_and(|conninfo| conninfo.password().is_some())
+                && Endpoint::parse(&entry.value).is_ok_and(|endpoint| endpoint.holds_password())
         })
     }
 }

@@ -22,8 +22,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::arguments::{Arguments, Output, Settings};
-use super::connections::connection_string;
-use crate::kubernetes::ObjectRef;
+use super::connections::{Endpoint, EndpointError};
+use super::endpoints::endpoints_of;
 use crate::settings::Origin;
 use definition::{Kind, Leaf};
 pub(super) use error::SettingsError;
@@ -84,7 +84,13 @@ fn matches(
         |option: &&Arg| at_leaf.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
     let typed_options: Vec<&Arg> = leaf.options().filter(is_typed).collect();
     let found = layers.of(&root, &leaf).map_err(fail)?;
+    let typed_endpoint = |name: &str| {
+        let option = typed_options.iter().find(|option| definition::key(option) == name)?;
+        at_leaf.get_one::<String>(option.get_id().as_str()).cloned()
+    };
+    let (found, of_objects) = with_their_objects(&typed_endpoint, found);
     let (found, mut notes) = in_force(&leaf, &typed_options, found).map_err(fail)?;
+    notes.extend(of_objects);
     if let Some(file) = &layers.file {
         notes.insert(0, format!("settings are read from {}", file.path.display()));
     }
@@ -200,6 +206,45 @@ impl Layers {
     }
 }
 
+/// The settings without those that are for an object in whose place a stronger layer has a connection string, and notes
+/// about these.
+fn with_their_objects<'a>(
+    typed: &dyn Fn(&str) -> Option<String>,
+    found: Vec<Setting<'a>>,
+) -> (Vec<Setting<'a>>, Vec<String>) {
+    // A connection string, and whether it is stronger than a setting; none for an object.
+    let in_place_of_object = |name: &str, setting: &Setting<'_>| {
+        let other = found.iter().find(|other| definition::key(other.option) == name);
+        let (text, is_stronger) = match (typed(name), other) {
+            (Some(text), _) => (text, true),
+            (None, Some(other)) => {
+                (other.value.to_string_lossy().into_owned(), other.origin.rank() > setting.origin.rank())
+            }
+            (None, None) => return None,
+        };
+        Some((matches!(Endpoint::parse(&text), Ok(Endpoint::ConnectionString(_))), is_stronger))
+    };
+    let mut notes = Vec::new();
+    let is_kept = |setting: &Setting<'_>| {
+        let endpoints = endpoints_of(setting.option).iter();
+        let given: Vec<(bool, bool)> =
+            endpoints.filter_map(|name| in_place_of_object(name, setting)).collect();
+        let gives_way = given.iter().all(|(is_string, _)| *is_string)
+            && given.iter().any(|(_, is_stronger)| *is_stronger);
+        if gives_way {
+            let key = definition::key(setting.option);
+            notes.push(format!(
+                "{key} ({}) gives way to a connection string: no database is an object",
+                setting.origin
+            ));
+        }
+        !gives_way
+    };
+    let keep: Vec<bool> = found.iter().map(is_kept).collect();
+    let mut keep = keep.into_iter();
+    (found.into_iter().filter(|_| keep.next() == Some(true)).collect(), notes)
+}
+
 /// The settings that what is typed, or a stronger one, does not exclude, and notes about the others.
 fn in_force<'a>(
     leaf: &Leaf<'_>,
@@ -248,13 +293,12 @@ fn check(
     let (at, key) = (origin.to_string(), definition::key(option).to_owned());
     if definition::may_hold_password(option) {
         let text = value.to_string_lossy();
-        // The source of a freeze; other commands refuse it themselves.
-        if text.parse::<ObjectRef>().is_ok() {
-            return Ok(());
-        }
-        return match connection_string(&text) {
+        return match Endpoint::parse(&text) {
             Ok(_) => Ok(()),
-            Err(cause) => Err(SettingsError::ConnectionString { at, key, cause }),
+            Err(EndpointError::ConnectionString(cause)) => {
+                Err(SettingsError::ConnectionString { at, key, cause })
+            }
+            Err(EndpointError::Object(cause)) => Err(SettingsError::Object { at, key, cause }),
         };
     }
     let path = leaf.path();

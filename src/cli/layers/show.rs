@@ -6,9 +6,8 @@ use clap::Arg;
 use serde_json::Value;
 
 use super::definition::{self, Kind, Leaf};
-use super::{Layers, SettingsError, in_force, lenient};
-use crate::cli::connections::{PASSWORDS, connection_string};
-use crate::kubernetes::ObjectRef;
+use super::{Layers, SettingsError, in_force, lenient, with_their_objects};
+use crate::cli::connections::{Endpoint, PASSWORDS};
 use crate::settings::{Held, Origin, Overview, PasswordVariable};
 
 impl Layers {
@@ -17,7 +16,8 @@ impl Layers {
         let root = lenient();
         let mut options: Vec<Held> = Vec::new();
         for leaf in Leaf::all(&root) {
-            let (settings, _) = in_force(&leaf, &[], self.of(&root, &leaf)?)?;
+            let (settings, _) = with_their_objects(&|_| None, self.of(&root, &leaf)?);
+            let (settings, _) = in_force(&leaf, &[], settings)?;
             for option in leaf.options() {
                 let setting = settings.iter().find(|setting| setting.option.get_id() == option.get_id());
                 let (value, from) = match setting {
@@ -66,13 +66,12 @@ fn shown(option: &Arg, value: Option<&OsStr>) -> Value {
     }
 }
 
-/// A connection string as it is, or what it leads to if it holds a password.
+/// An endpoint as it is, or what it leads to if it holds a password.
 fn without_password(text: &str) -> String {
-    if text.parse::<ObjectRef>().is_ok() {
-        return text.to_owned();
-    }
-    match connection_string(text) {
-        Ok(conninfo) if conninfo.password().is_some() => format!("{conninfo} (with a password)"),
+    match Endpoint::parse(text) {
+        Ok(Endpoint::ConnectionString(conninfo)) if conninfo.password().is_some() => {
+            format!("{conninfo} (with a password)")
+        }
         // It was read before; this only repeats that it is good.
         Ok(_) => text.to_owned(),
         Err(error) => error.to_string(),

@@ -32,7 +32,8 @@ fn samples(option: &Arg) -> [String; 4] {
         Kind::Boolean => return ["true", "false", "true", "true"].map(str::to_owned),
         Kind::Integer => (20..24).map(|number| number.to_string()).collect(),
         Kind::String if definition::may_hold_password(option) => {
-            (1..5).map(|port| format!("postgres://app@old:{port}/app")).collect()
+            // Objects, since what is said of objects would give way to connection strings.
+            (1..5).map(|number| format!("sts/app-{number}")).collect()
         }
         Kind::String => match option.get_possible_values() {
             possible if possible.is_empty() => ["one", "two", "three", "four"].map(str::to_owned).into(),
@@ -147,6 +148,10 @@ fn what_is_wrong_in_a_file_is_named_with_its_place() {
             "source = \"postgres://h?sslmod=x\"",
             "pgmove.toml:1:1: source is not a connection string that pgmove understands | look for",
         ),
+        (
+            "source = \"sts/App\"",
+            "pgmove.toml:1:1: source is no object that a database is looked for behind | names have",
+        ),
     ] {
         let found = complaint(text);
         assert!(found.starts_with(expected), "{text}\n  gives    {found}\n  expected {expected}");
@@ -175,6 +180,31 @@ fn options_that_exclude_each_other_give_way_between_layers_only() {
     let typed =
         settled(&[&run[..], &["--dry-run", "--fence"]].concat(), "", &[]).expect_err("a contradiction");
     assert!(matches!(typed, Unsettled::CommandLine(_)), "{typed:?}");
+}
+
+#[test]
+fn what_is_said_of_objects_gives_way_to_connection_strings_of_a_stronger_layer() {
+    let uris = ["--source=postgres://app@old/app", "--target=postgres://app@new/app"];
+    let file =
+        "namespace = \"media\"\nsource-secret = \"login\"\nsource = \"sts/app\"\ntarget = \"cluster/app\"";
+    let held = |typed: &[&str], environment: &[(&str, &str)]| {
+        let (matches, _, notes) =
+            settled(&[&["verify"], typed].concat(), file, environment).expect("settings without fault");
+        let leaf = leaf_matches(&matches);
+        let is_held = |option: &str| leaf.get_raw(option).is_some();
+        (is_held("namespace"), is_held("source_secret"), notes.len() - 1)
+    };
+    assert_eq!(held(&[], &[]), (true, true, 0));
+    assert_eq!(held(&uris[..1], &[]), (true, false, 1), "the target is an object still");
+    assert_eq!(held(&uris, &[]), (false, false, 2));
+    let source = ("PGMOVE_SOURCE", "postgres://app@old/app");
+    assert_eq!(held(&uris[1..], &[source]), (false, false, 2));
+    // What is as strong stays, and is refused when the databases are looked for.
+    assert_eq!(held(&[uris[0], uris[1], "--namespace=apps"], &[]), (true, false, 2));
+    let both =
+        "namespace = \"media\"\nsource = \"postgres://app@old/app\"\ntarget = \"postgres://app@new/app\"";
+    let (matches, ..) = settled(&["verify"], both, &[]).expect("settings without fault");
+    assert!(leaf_matches(&matches).get_raw("namespace").is_some());
 }
 
 #[test]

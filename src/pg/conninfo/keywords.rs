@@ -37,7 +37,8 @@ impl ConnInfo {
         match &self.root_certificates {
             Some(RootCertificates::System) => push(&mut text, "sslrootcert", "system"),
             Some(RootCertificates::File(path)) => push(&mut text, "sslrootcert", path.display()),
-            None => {}
+            // Servers whose certificates are known from a cluster are reached over a socket, without TLS.
+            Some(RootCertificates::Text { .. }) | None => {}
         }
         if let Some(client) = &self.client_certificate {
             push(&mut text, "sslcert", client.certificate.display());

@@ -87,6 +87,13 @@ pub enum RootCertificates {
     System,
     /// A PEM file.
     File(PathBuf),
+    /// PEM that was read elsewhere.
+    Text {
+        /// Where, for messages.
+        origin: String,
+        /// The certificates.
+        pem: String,
+    },
 }
 
 /// The client's own certificate (`sslcert`, `sslkey`), both PEM files.
@@ -300,6 +307,14 @@ impl ConnInfo {
         };
         self.host = Host::Pod { route, certificate_name };
         self.address = None;
+        self
+    }
+
+    /// The same login, protected like this. Roots are what verification needs.
+    #[must_use]
+    pub fn with_tls(mut self, ssl_mode: SslMode, roots: Option<RootCertificates>) -> ConnInfo {
+        self.ssl_mode = ssl_mode;
+        self.root_certificates = roots;
         self
     }
 

@@ -14,6 +14,7 @@ use pgmove::kubernetes::{
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
+use super::cnpg::{self, report, secret};
 use super::namespace::stateful_set;
 use super::{Cluster, Namespace};
 
@@ -33,12 +34,6 @@ pub(super) async fn connect(kubeconfig: &Path, namespace: &str) -> ApiServer {
 async fn route(namespace: &Namespace, object: &str) -> Route {
     let server = connect(&namespace.cluster.kubeconfig, &namespace.name).await;
     Route::new(server, object.parse().expect("an object"), None)
-}
-
-pub(super) fn secret(namespace: &Namespace, name: &str, pairs: &Value) {
-    let secret =
-        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": pairs });
-    namespace.apply(&secret.to_string());
 }
 
 /// A claim that is bound to a volume of its own, which outlives it.
@@ -318,49 +313,15 @@ async fn a_replaced_pod_is_noticed() {
     let route = route(&namespace, "sts/db").await;
     let pinned = Pinned::look(&route).await.expect("a server");
     assert_eq!(pinned.changes(&Pinned::look(&route).await.expect("a server")), []);
-    namespace.kubectl(&["delete", "pod", "db-0"]);
-    namespace.ready_pod("db-0");
+    namespace.replace_pod("db-0");
     let changes = pinned.changes(&Pinned::look(&route).await.expect("a server"));
     assert_eq!(changes, [Change::Replaced { pod: "db-0".to_owned() }]);
 }
 
-/// Writes the status of a Cluster, which no operator writes here.
-fn report(namespace: &Namespace, status: &Value) {
-    let patch = json!({ "status": status }).to_string();
-    namespace.kubectl(&[
-        "patch",
-        "clusters.postgresql.cnpg.io/immich-postgres",
-        "--subresource=status",
-        "--type=merge",
-        "--patch",
-        &patch,
-    ]);
-}
-
-/// A Cluster of two instances, with the Secrets that its operator makes.
+/// The Cluster of a fixture, and a Secret of the legacy application beside it.
 pub(super) fn cluster(namespace: &Namespace) {
-    let text = include_str!("../../fixtures/kubernetes/cluster.json");
-    let mut cluster: Value = serde_json::from_str(text).expect("a fixture is JSON");
-    let status = cluster["status"].take();
-    cluster["metadata"] = json!({ "name": "immich-postgres" });
-    cluster.as_object_mut().expect("an object").remove("status");
-    namespace.apply(&cluster.to_string());
-    report(namespace, &status);
-    let host = "immich-postgres-rw";
-    let app = json!({ "username": "immich", "password": PASSWORD, "dbname": "immich", "host": host });
-    secret(namespace, "immich-postgres-app", &app);
-    secret(namespace, "immich-postgres-ca", &json!({ "ca.crt": "certificate", "ca.key": PASSWORD }));
+    cnpg::cluster(namespace, &cnpg::Login { user: "immich", password: PASSWORD, database: "immich" });
     secret(namespace, "immich-secrets", &json!({ "DB_PASSWORD": PASSWORD }));
-    for number in [1, 2] {
-        let name = format!("immich-postgres-{number}");
-        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": { "containers": [
-            { "name": "postgres", "image": "registry/cloudnative-vectorchord:16.11-1.0.0", "ports": [
-                { "containerPort": 5432, "name": "postgresql" }, { "containerPort": 9187, "name": "metrics" },
-            ] },
-        ] } });
-        namespace.apply(&pod.to_string());
-        namespace.ready_pod(&name);
-    }
 }
 
 #[tokio::test]
@@ -384,15 +345,7 @@ async fn a_cluster_is_looked_at() {
     assert!(matches!(error, ClusterError::NotTheApplications { .. }), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.ends_with("immich-postgres-app")));
 
-    let enabled = json!({ "spec": { "enableSuperuserAccess": true } }).to_string();
-    namespace.kubectl(&[
-        "patch",
-        "clusters.postgresql.cnpg.io/immich-postgres",
-        "--type=merge",
-        "--patch",
-        &enabled,
-    ]);
-    secret(&namespace, "immich-postgres-superuser", &json!({ "username": "postgres", "password": PASSWORD }));
+    cnpg::enable_superuser(&namespace, PASSWORD);
     let look = ClusterLook::look(&route, None).await.expect("a Cluster");
     assert_eq!(look.superuser.expect("it is enabled").user.value, "postgres");
 }

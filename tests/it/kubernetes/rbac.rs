@@ -18,7 +18,8 @@ use pgmove::{
 };
 use serde_json::{Value, json};
 
-use super::discovery::{PASSWORD, claim, cluster, connect, legacy, remove_volume, secret};
+use super::cnpg::secret;
+use super::discovery::{PASSWORD, claim, cluster, connect, legacy, remove_volume};
 use super::moving::Reach;
 use super::{Cluster, Namespace};
 use crate::support::{Server, pgmove};

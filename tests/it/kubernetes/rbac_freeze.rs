@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::discovery::{connect, secret};
+use super::cnpg::secret;
+use super::discovery::connect;
 use super::freeze::{pod_template, workload};
 use super::namespace::stateful_set;
 use super::rbac::{Single, apply, singles, without_one_each};

@@ -12,9 +12,6 @@ use tokio_postgres::NoTls;
 
 use super::{Server, psql};
 
-/// The owner's password.
-const PASSWORD: &str = "owner-secret";
-
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A fresh database; dropped, with its owner, when the value is.
@@ -28,10 +25,14 @@ pub(crate) struct Database {
 }
 
 impl Database {
+    /// The owner's password.
+    pub(crate) const PASSWORD: &str = "owner-secret";
+
     pub(super) fn create(server: &Arc<Server>, options: &str) -> Self {
         let name = format!("test_{}_{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let password = Self::PASSWORD;
         let sql = format!(
-            "CREATE ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '{PASSWORD}';
+            "CREATE ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '{password}';
             CREATE DATABASE {name} OWNER {name} {options};"
         );
         psql(&server.uri("postgres"), &sql).expect("a fresh database");
@@ -41,7 +42,8 @@ impl Database {
     /// As its owner.
     pub(crate) fn uri(&self) -> String {
         let Self { server, name } = self;
-        format!("postgres://{name}:{PASSWORD}@127.0.0.1:{}/{name}?sslmode=disable", server.port)
+        let password = Self::PASSWORD;
+        format!("postgres://{name}:{password}@127.0.0.1:{}/{name}?sslmode=disable", server.port)
     }
 
     /// As the superuser.
