@@ -44,6 +44,7 @@ mod resume;
 pub mod scratch_database;
 mod stored_proof;
 mod survey;
+mod trial;
 mod watch;
 
 pub use check::Checked;

@@ -12,6 +12,7 @@ use crate::event::Events;
 use crate::preflight;
 use crate::run;
 use crate::settings::RunSettings;
+use crate::survey::Options;
 
 pub(super) const EXAMPLES: &str = help::with_passwords!(
     "\
@@ -22,15 +23,22 @@ Examples:
     pgmove check --source … --target … --target-admin … --fence --memory-limit 4096
   Ask in a script what is blocking (exit code 3 if something is):
     pgmove check --source … --target … --output json | jq -r '.result.findings[]? | select(.severity == \"blocking\") | .id'
+  Read every row of the source, and try every definition on the target, once before the window:
+    pgmove check --source … --target … --target-admin … --deep
 
 Findings are blocking (a run would be refused, or fail), warnings, or notes; docs/findings.md explains
 each. All tables of the source are locked in ACCESS SHARE mode for some seconds, as by pg_dump, and
-embeddings of pgvecto.rs are read row by row."
+embeddings of pgvecto.rs are read row by row. With --deep every table is read twice, and the target's
+server gets a database pgmove_… for some seconds; nothing else is written on either side."
 );
 
 /// What `pgmove check` takes.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// Also read every table through, for rows that cannot be read and for duplicates that unique keys hide, and try
+    /// every definition in a scratch database of the target, which is dropped again (needs --target-admin)
+    #[arg(long)]
+    deep: bool,
     /// Check for a run with --fence
     #[arg(long)]
     fence: bool,
@@ -76,8 +84,8 @@ pub(super) async fn check(
         restored: None,
         connections,
     };
-    let memory_limit = options.memory_limit.map(|size| size * MIB);
-    let surveyed = run::survey(&settings, memory_limit, events, stop).await?;
+    let asked = Options { memory_limit: options.memory_limit.map(|size| size * MIB), is_deep: options.deep };
+    let surveyed = run::survey(&settings, asked, events, stop).await?;
     let exit = if preflight::is_refused(&surveyed.findings) { Exit::Refused } else { Exit::Done };
     Ok(Ended { exit, findings: surveyed.findings, survey: Some(surveyed.summary), ..Ended::default() })
 }

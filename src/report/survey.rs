@@ -116,3 +116,67 @@ fn columns<T>(page: Page, out: &mut String, titles: &[&str], items: &[T], row: i
     }
     out.push('\n');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use crate::survey::{ExtensionRow, Needs, Skipped, VectorBuild};
+
+    #[test]
+    fn a_survey_for_a_person() {
+        let database = |version: &str, name: &str, locale: &str| Side {
+            version: version.into(),
+            database: name.into(),
+            role: "app".into(),
+            bytes: 420 << 20,
+            encoding: "UTF8".into(),
+            locale: locale.into(),
+        };
+        let size = |name: &str, table: Option<&str>, mib: u64| Size {
+            name: name.into(),
+            table: table.map(str::to_owned),
+            rows: table.is_none().then_some(100_000),
+            bytes: mib << 20,
+            index_bytes: if table.is_none() { 40 << 20 } else { 0 },
+        };
+        let extension = |name: &str, source: Option<&str>, target: Option<&str>, created_by| ExtensionRow {
+            name: name.into(),
+            source: source.map(str::to_owned),
+            target: target.map(str::to_owned),
+            created_by,
+            is_preloaded: None,
+        };
+        let summary = Summary {
+            source: database("14.23", "immich", "libc en_US.utf8"),
+            target: database("17.6", "app", "libc C"),
+            row_bytes: 310 << 20,
+            index_bytes: 100 << 20,
+            table_count: 67,
+            index_count: 239,
+            large_objects: 3,
+            tables: vec![size("public.smart_search", None, 200), size("public.asset", None, 98)],
+            indexes: vec![size("public.\"UQ_assets\x1b\"", Some("public.asset"), 12)],
+            needs: Needs {
+                rows: 310 << 20,
+                indexes: 420 << 20,
+                sorting: 260 << 20,
+                wal: 1 << 30,
+                total: 2014 << 20,
+            },
+            vector_builds: vec![VectorBuild {
+                index: "public.clip_index".into(),
+                access_method: "vchordrq".into(),
+                maintenance_work_mem: 64 << 20,
+                beside: 515 << 20,
+            }],
+            extensions: vec![
+                extension("vchord", None, Some("1.1.1"), "--target-admin"),
+                extension("vectors", Some("0.2.0 in vectors"), None, "nobody: vector takes its place"),
+            ],
+            looked_at: vec!["servers and client programs", "embeddings, row by row"],
+            skipped: vec![Skipped { what: "damaged rows".into(), why: "only --deep looks for them".into() }],
+        };
+        insta::assert_snapshot!(survey(&summary, sample::PAGE));
+    }
+}

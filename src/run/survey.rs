@@ -7,7 +7,7 @@ use super::{Checked, Context, Source, new_run_id};
 use crate::error::{Error, Exit, Side};
 use crate::event::{Events, Stage};
 use crate::pg::Endpoint;
-use crate::plan::Plan;
+use crate::plan::{Plan, make};
 use crate::preflight::{self, Finding};
 use crate::settings::RunSettings;
 use crate::survey::{self, Found, Input, ReadError, Skipped, Summary};
@@ -21,11 +21,10 @@ pub struct Surveyed {
     pub summary: Summary,
 }
 
-/// Looks at both sides as a run would, and further; a move would go by `settings`. `memory_limit` is what the target's
-/// server has of memory, in bytes.
+/// Looks at both sides as a run would, and further; a move would go by `settings`.
 pub async fn survey(
     settings: &RunSettings,
-    memory_limit: Option<u64>,
+    options: survey::Options,
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Surveyed, Error> {
@@ -41,7 +40,7 @@ pub async fn survey(
         admin: settings.connections.admin(&name),
         run,
     };
-    let surveying = context.naming_lock_holders(context.survey(memory_limit));
+    let surveying = context.naming_lock_holders(context.survey(options));
     // Nothing was written; a child that was told to stop has failed.
     let refused = |error: Error| {
         let exit = if stop.is_cancelled() { Exit::Interrupted } else { Exit::Refused };
@@ -50,8 +49,13 @@ pub async fn survey(
     context.stage(Stage::Check, surveying).await.map_err(refused)
 }
 
+fn unreadable(error: ReadError) -> Error {
+    let exit = if matches!(error, ReadError::Interrupted) { Exit::Interrupted } else { Exit::Refused };
+    Error::new(exit, error)
+}
+
 impl Context<'_> {
-    async fn survey(&self, memory_limit: Option<u64>) -> Result<Surveyed, Error> {
+    async fn survey(&self, options: survey::Options) -> Result<Surveyed, Error> {
         let mut checked = Box::pin(self.interruptible(self.check())).await?;
         let mut found = Box::pin(self.look(&checked)).await?;
         self.safe_point()?;
@@ -73,15 +77,37 @@ impl Context<'_> {
                 Err(error) => return Err(error),
             }
         };
+        let has_admin = checked.admin.as_ref().is_some_and(|rights| rights.is_superuser);
+        if options.is_deep {
+            let deep = Box::pin(self.look_deep(&checked)).await?;
+            found = Found { damage: deep.damage, duplicates: deep.duplicates, ..found };
+            found.skipped.extend(deep.skipped);
+            let untried = |why: &str| Skipped {
+                what: "whether the target takes every definition, in a scratch database".into(),
+                why: why.into(),
+            };
+            match &plan {
+                Some(_) if has_admin => {
+                    self.safe_point()?;
+                    found.refused = Box::pin(self.try_definitions(&checked.target.session.role)).await?;
+                }
+                Some(_) => found.skipped.push(untried("it needs --target-admin with a superuser")),
+                None => found.skipped.push(untried("the move cannot be planned")),
+            }
+        } else {
+            found.skipped.push(Skipped {
+                what: "damaged rows, duplicates that unique keys hide, whether the target takes every definition".into(),
+                why: "only --deep looks for them".into(),
+            });
+        }
         let input = Input {
             source: &checked.source,
             target: &checked.target,
             source_rights: &checked.source_rights,
-            has_superuser: checked.target.session.is_superuser
-                || checked.admin.as_ref().is_some_and(|rights| rights.is_superuser),
+            has_superuser: has_admin || checked.target.session.is_superuser,
             found: &found,
             plan: plan.as_ref(),
-            memory_limit,
+            options,
         };
         let (findings, summary) = (survey::findings(&input), survey::summary(&input));
         checked.findings.extend(findings);
@@ -92,18 +118,13 @@ impl Context<'_> {
 
     /// The reads that a run does not make.
     async fn look(&self, checked: &Checked) -> Result<Found, Error> {
-        let failed = |error: ReadError| {
-            let exit =
-                if matches!(error, ReadError::Interrupted) { Exit::Interrupted } else { Exit::Refused };
-            Error::new(exit, error)
-        };
         let source: &Endpoint = self.source.server();
         let (found, target_ages, elsewhere) = tokio::join!(
             survey::source(source, &checked.source, self.stop),
             survey::ages(&self.target, self.stop),
             survey::elsewhere(&self.target),
         );
-        let mut found = Found { target_ages: target_ages.map_err(failed)?, ..found.map_err(failed)? };
+        let mut found = Found { target_ages: target_ages.map_err(unreadable)?, ..found.map_err(unreadable)? };
         match elsewhere {
             Ok(extensions) => found.elsewhere = extensions,
             Err(skipped) => found.skipped.push(skipped),
@@ -111,8 +132,17 @@ impl Context<'_> {
         Ok(found)
     }
 
+    /// Reads every table through.
+    async fn look_deep(&self, checked: &Checked) -> Result<Found, Error> {
+        let tables = make::tables(&checked.source, &checked.target, 1, None);
+        let path = &checked.search_path;
+        let events = (&self.events, self.stop);
+        let found = survey::deep(self.source.server(), &checked.source, &tables, path, events).await;
+        found.map_err(unreadable)
+    }
+
     /// The plan of a run that would begin now; what forbids it joins the findings.
-    async fn planned(&self, checked: &mut Checked) -> Result<Plan, Error> {
+    pub(super) async fn planned(&self, checked: &mut Checked) -> Result<Plan, Error> {
         let scratch = scratch()?;
         let snapshot = self.snapshot(checked).await?;
         let prepared = self.plan(checked, &snapshot, scratch.path()).await?;

@@ -12,12 +12,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Class, Fault};
 use crate::event::{Event, Events, Stage};
-use crate::pg::{Access, Endpoint, Session, SessionError, quote_literal};
+use crate::pg::{Access, Endpoint, Session, SessionError, quote_literal, session};
 use crate::plan::{Phase, Plan, Route, Step};
 use crate::transfer::digest::Digest;
 use crate::transfer::ledger::{self, Durability};
@@ -247,15 +246,5 @@ fn refused(step: &Step, error: ApplyError) -> ApplyError {
 
 /// Whether a name was not found: the mark of a function that relies on `search_path`.
 pub(crate) fn is_about_names(error: &ApplyError) -> bool {
-    let ApplyError::Session(SessionError::Statement { error, .. }) = error else { return false };
-    error.code().is_some_and(|code| {
-        [
-            SqlState::UNDEFINED_FUNCTION,
-            SqlState::UNDEFINED_TABLE,
-            SqlState::UNDEFINED_OBJECT,
-            SqlState::UNDEFINED_COLUMN,
-            SqlState::INVALID_SCHEMA_NAME,
-        ]
-        .contains(code)
-    })
+    matches!(error, ApplyError::Session(SessionError::Statement { error, .. }) if session::is_about_names(error))
 }

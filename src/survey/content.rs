@@ -128,7 +128,7 @@ fn role_settings(input: &Input<'_>) -> Option<Finding> {
 
 /// Builds share the budget; one that is larger runs alone.
 fn index_memory(input: &Input<'_>, plan: &Plan) -> Option<Finding> {
-    let limit = input.memory_limit?;
+    let limit = input.options.memory_limit?;
     let shared_buffers = input.target.server.settings.shared_buffers;
     let needed = |step: &crate::plan::Step| {
         step.maintenance_work_mem + step.vector_index.as_ref().map_or(0, |index| index.memory)

@@ -1,9 +1,9 @@
 //! Embeddings that the target would refuse: values that are not finite, and dimensions that differ.
 
-use super::read::{ReadError, Reader};
+use super::read::{ReadError, Reader, refusal};
 use super::{Input, blocking, note};
 use crate::catalog::{Catalog, TableKind, VectorColumn};
-use crate::pg::{QualifiedName, SessionError, describe, display_identifier, quote_identifier};
+use crate::pg::{QualifiedName, display_identifier, quote_identifier};
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::preflight::{Finding, few};
 use crate::report::number;
@@ -50,12 +50,7 @@ impl Embeddings {
                     dimensions: row.get::<_, Option<i32>>("least").zip(row.get("most")),
                 })),
                 // The type's library may be missing, or a row damaged.
-                Err(ReadError::Session(SessionError::Statement { error, .. }))
-                    if error.as_db_error().is_some() =>
-                {
-                    Err(describe(&error))
-                }
-                Err(error) => return Err(error),
+                Err(error) => Err(refusal(error)?.words),
             };
             found.push(Embeddings { column, counted });
         }
@@ -129,7 +124,7 @@ fn unreadable(input: &Input<'_>) -> Vec<Finding> {
                  immich-app/postgres:14-vectorchord0.4.3-pgvectors0.2.0); or drop the column, if the application can \
                  compute its content again"
             } else {
-                "find the rows that cannot be read, and delete them, if the application can compute them again"
+                "`pgmove check --deep` names the rows that cannot be read; delete them, if the application can compute them again"
             },
         )
     };

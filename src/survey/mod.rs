@@ -7,6 +7,8 @@
 
 mod activity;
 mod content;
+mod damage;
+mod duplicates;
 mod embedding;
 mod read;
 mod summary;
@@ -19,10 +21,12 @@ use serde::Serialize;
 
 use crate::catalog::{Catalog, Extension};
 use crate::plan::Plan;
-use crate::preflight::{Finding, ObjectKind, Rights, Severity, few};
+use crate::preflight::{Finding, ObjectKind, Rights, Severity, counted, few};
 
+pub use damage::Damage;
+pub use duplicates::Duplicates;
 pub use embedding::Embeddings;
-pub use read::{OpenTransaction, ReadError, RoleSetting, TransactionAge, ages, elsewhere, source};
+pub use read::{OpenTransaction, ReadError, RoleSetting, TransactionAge, ages, deep, elsewhere, source};
 pub use summary::{ExtensionRow, Needs, Side, Size, Summary, VectorBuild, summary};
 
 /// What was read for the survey alone.
@@ -40,8 +44,36 @@ pub struct Found {
     pub role_settings: Vec<RoleSetting>,
     /// Extensions in database `postgres` of the target's server.
     pub elsewhere: Vec<Extension>,
+    /// Rows that cannot be read; only where every table was read through, as the next two.
+    pub damage: Vec<Damage>,
+    /// Rows that unique keys should not have let in.
+    pub duplicates: Vec<Duplicates>,
+    /// Definitions that the target refused in a scratch database.
+    pub refused: Vec<Refused>,
     /// What could not be looked at.
     pub skipped: Vec<Skipped>,
+}
+
+/// A definition that the target refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What was to be made.
+    pub object: String,
+    /// Its statement, shortened if it is long.
+    pub statement: String,
+    /// What the target says.
+    pub words: String,
+    /// How many later ones were refused for want of it, as far as can be told.
+    pub followers: usize,
+}
+
+/// What is looked at beside the usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// What the target's server has of memory, in bytes, if that is known.
+    pub memory_limit: Option<u64>,
+    /// Whether every table is read through, and every definition tried in a scratch database of the target.
+    pub is_deep: bool,
 }
 
 /// Something that was not looked at.
@@ -68,8 +100,8 @@ pub struct Input<'a> {
     pub found: &'a Found,
     /// The plan; none where there cannot be one.
     pub plan: Option<&'a Plan>,
-    /// What the target's server has of memory, in bytes, if that was told.
-    pub memory_limit: Option<u64>,
+    /// What was asked for.
+    pub options: Options,
 }
 
 impl Input<'_> {
@@ -83,10 +115,34 @@ impl Input<'_> {
 
 /// All findings of the survey, in the order of [`sort`].
 pub fn findings(input: &Input<'_>) -> Vec<Finding> {
-    let mut found =
-        [activity::findings(input), embedding::findings(input), content::findings(input)].concat();
+    let mut found = [
+        damage::findings(input),
+        duplicates::findings(input),
+        refused(input),
+        activity::findings(input),
+        embedding::findings(input),
+        content::findings(input),
+    ]
+    .concat();
     sort(&mut found);
     found
+}
+
+fn refused(input: &Input<'_>) -> Vec<Finding> {
+    let finding = |refused: &Refused| {
+        let followers = match refused.followers {
+            0 => String::new(),
+            more => format!("; {} that name it are refused with it", counted(more as u64, "definition")),
+        };
+        blocking(
+            "definition-refused",
+            format!("the target refuses {}", refused.object),
+            format!("{}{followers}; the statement: {}", refused.words, refused.statement),
+            "change the definition on the source to one that both servers take, or drop it there; if a role, an extension \
+             or a setting is missing on the target, add it",
+        )
+    };
+    input.found.refused.iter().map(finding).collect()
 }
 
 /// Blocking findings first, notes last.

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
 use super::embedding::Embeddings;
-use super::{Found, Skipped};
+use super::{Found, Skipped, damage, duplicates};
 use crate::catalog::{self, Catalog, CatalogError, Extension};
 use crate::error::{Class, Fault, Side};
-use crate::pg::{Access, Endpoint, Session, SessionError};
+use crate::event::Events;
+use crate::pg::{Access, Endpoint, Session, SessionError, describe, session};
+use crate::plan::TablePlan;
 
 /// How long the server is asked to end a statement. One that cannot be reached notices the closed connection.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
@@ -102,6 +105,23 @@ impl Fault for ReadError {
     }
 }
 
+/// What the server said when it refused a statement.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) code: Option<SqlState>,
+    pub(super) words: String,
+}
+
+/// The server's own words, if it answered; an error that is not about what was read is passed on.
+pub(super) fn refusal(error: ReadError) -> Result<Refusal, ReadError> {
+    let ReadError::Session(SessionError::Statement { error: answer, .. }) = &error else { return Err(error) };
+    let is_about_session = session::is_retryable(answer) || session::is_lock_timeout(answer);
+    if answer.as_db_error().is_none() || is_about_session {
+        return Err(error);
+    }
+    Ok(Refusal { code: answer.code().cloned(), words: describe(answer) })
+}
+
 /// A session that only reads, and statements that an interrupt ends.
 pub(super) struct Reader<'a> {
     session: Session,
@@ -133,6 +153,11 @@ impl<'a> Reader<'a> {
         }
         let _ = tokio::time::timeout(CANCEL_LIMIT, self.session.cancel()).await;
         Err(ReadError::Interrupted)
+    }
+
+    /// Statements that return nothing.
+    pub(super) async fn run(&self, statements: &str, what: &str) -> Result<(), ReadError> {
+        Ok(self.session.run(statements, what).await?)
     }
 
     pub(super) async fn close(self) {
@@ -170,6 +195,21 @@ pub async fn source(
     };
     reader.close().await;
     Ok(found)
+}
+
+/// Reads every table of the source through: for rows that cannot be read, and for duplicates that unique keys hide.
+pub async fn deep(
+    endpoint: &Endpoint,
+    source: &Catalog,
+    tables: &[TablePlan],
+    search_path: &str,
+    (events, stop): (&Events, &CancellationToken),
+) -> Result<Found, ReadError> {
+    let reader = Reader::open(endpoint, stop).await?;
+    let (damage, unread) = damage::read(&reader, source, tables, events).await?;
+    let (duplicates, unsure) = duplicates::read(&reader, source, search_path).await?;
+    reader.close().await;
+    Ok(Found { damage, duplicates, skipped: [unread, unsure].concat(), ..Found::default() })
 }
 
 /// Reads the ages of all databases of a server.

@@ -141,6 +141,9 @@ const LOOKED_AT: &[&str] = &[
 const LOOKED_AT_IN_PLAN: &[&str] =
     &["every definition, by pg_dump", "memory of index builds", "settings", "how each column travels"];
 
+/// What a deep check adds.
+const LOOKED_AT_DEEP: &[&str] = &["every row of the source", "unique keys, without their indexes"];
+
 /// Sums up what was read.
 pub fn summary(input: &Input<'_>) -> Summary {
     let source = input.source;
@@ -167,6 +170,7 @@ pub fn summary(input: &Input<'_>) -> Summary {
     let index_bytes = index_sizes.iter().map(|index| index.bytes).sum();
     let mut looked_at = LOOKED_AT.to_vec();
     looked_at.extend(input.plan.map_or(&[][..], |_| LOOKED_AT_IN_PLAN));
+    looked_at.extend(if input.options.is_deep { LOOKED_AT_DEEP } else { &[] });
     Summary {
         source: side(source),
         target: side(input.target),

@@ -16,7 +16,7 @@ struct Situation {
     found: Found,
     plan: Plan,
     has_superuser: bool,
-    memory_limit: Option<u64>,
+    options: Options,
 }
 
 impl Situation {
@@ -29,7 +29,7 @@ impl Situation {
             found: Found::default(),
             plan,
             has_superuser: false,
-            memory_limit: None,
+            options: Options::default(),
         }
     }
 
@@ -41,7 +41,7 @@ impl Situation {
             has_superuser: self.has_superuser,
             found: &self.found,
             plan: Some(&self.plan),
-            memory_limit: self.memory_limit,
+            options: self.options,
         }
     }
 
@@ -66,6 +66,34 @@ type Change = fn(&mut Situation);
 
 /// The expected finding (blocking ones with a `!`, notes with a `.`), and what is so.
 const CASES: &[(&str, Change)] = &[
+    ("!rows-unreadable", |it| {
+        it.found.damage = vec![
+            damaged(Some("(12,3)"), "missing chunk number 0 for toast value 7 (SQLSTATE XX001)"),
+            damaged(Some("page 40"), "invalid page in block 40 of relation base/5/16400 (SQLSTATE XX001)"),
+        ];
+    }),
+    ("!rows-unreadable", |it| {
+        it.found.damage = vec![damaged(None, "could not read block 7 (SQLSTATE 58030)")];
+    }),
+    ("!hidden-duplicates", |it| {
+        it.found.duplicates = vec![Duplicates {
+            index: QualifiedName::new("public", "asset_pkey"),
+            table: QualifiedName::new("public", "asset"),
+            keys: 2,
+            rows: 5,
+            examples: vec!["(0,1) and (0,7)".into(), "(3,2) and (9,1)".into()],
+            query: "SELECT id, count(*) FROM ONLY \"public\".\"asset\" GROUP BY id HAVING count(*) > 1;"
+                .into(),
+        }];
+    }),
+    ("!definition-refused", |it| {
+        it.found.refused = vec![Refused {
+            object: "VIEW public.buffers".into(),
+            statement: "CREATE VIEW public.buffers AS SELECT buffers_backend FROM pg_stat_bgwriter".into(),
+            words: "ERROR: column \"buffers_backend\" does not exist (SQLSTATE 42703)".into(),
+            followers: 1,
+        }];
+    }),
     ("source-written", |it| it.found.transactions = vec![open("immich", Some(4711), Some(2), true)]),
     ("long-transactions", |it| it.found.transactions = vec![open("pgAdmin", Some(4712), Some(3720), false)]),
     ("prepared-elsewhere", |it| {
@@ -104,7 +132,7 @@ const CASES: &[(&str, Change)] = &[
         it.found.role_settings = vec![RoleSetting { role: "immich".into(), setting: "work_mem".into() }];
     }),
     // Buffers of 128 MiB, and 64 MiB with 230 MB beside for the build.
-    ("!index-memory", |it| it.memory_limit = Some(256 << 20)),
+    ("!index-memory", |it| it.options.memory_limit = Some(256 << 20)),
     (".over-admin", |it| it.plan.steps.extend(sample::plan().steps.into_iter().take(1))),
     (".settings-carried", |it| it.setting("work_mem")),
     (".settings-left", |it| {
@@ -122,7 +150,7 @@ const CASES: &[(&str, Change)] = &[
 /// After these there is still nothing to find.
 const CLEAN: &[Change] = &[
     |_| (),
-    |it| it.memory_limit = Some(1 << 30),
+    |it| it.options.memory_limit = Some(1 << 30),
     |it| {
         it.found.transactions =
             vec![open("psql", Some(4713), None, false), open("psql", Some(4714), Some(59), false)];
@@ -135,6 +163,14 @@ const CLEAN: &[Change] = &[
         it.found.elsewhere = vec![extension("vchord", "1.1.1"), extension("plpgsql", "1.0")];
     },
 ];
+
+fn damaged(place: Option<&str>, words: &str) -> Damage {
+    Damage {
+        table: QualifiedName::new("public", "asset"),
+        place: place.map(str::to_owned),
+        words: words.into(),
+    }
+}
 
 fn open(name: &str, pid: Option<i32>, seconds: Option<i64>, has_written: bool) -> OpenTransaction {
     OpenTransaction {

@@ -1,0 +1,198 @@
+//! `pgmove check --deep` on real servers: damage that only reading everything finds, and definitions that the target
+//! refuses.
+
+use std::{
+    fs::OpenOptions,
+    io::{Seek, SeekFrom, Write},
+};
+
+use crate::check::{Check, assert_said, found};
+use crate::support::{Database, Running, SMALL, Server, Variant, Vectors, leftovers, psql, state, untouched};
+
+fn pair() -> (Database, Database) {
+    (Server::shared(16).database(), Server::shared(17).database())
+}
+
+/// Databases of the target's role but its own.
+fn scratch_databases(target: &Database) -> String {
+    target.admin_psql(&format!(
+        "SELECT string_agg(datname, ' ') FROM pg_database WHERE datdba = '{0}'::regrole AND datname <> '{0}'",
+        target.name
+    ))
+}
+
+/// Rows come in while the index is not maintained.
+fn past(database: &Database, index: &str, rows: &str) {
+    let ready = |is_ready| {
+        format!("UPDATE pg_index SET indisready = {is_ready} WHERE indexrelid = '{index}'::regclass")
+    };
+    database.admin_psql(&ready(false));
+    database.psql(rows);
+    database.admin_psql(&ready(true));
+}
+
+#[test]
+fn a_sound_library_passes_a_deep_check_and_nothing_is_left() {
+    let quiet = Server::start(15, &Variant { settings: "autovacuum = off".into(), ..Variant::default() });
+    let source = SMALL.fill(&quiet, Vectors::of(&quiet));
+    let target = Server::shared(17).database();
+    let before = (untouched(&source), state(&target));
+    let (code, result) = Check::new(&source, &target).result(&["--deep"]);
+    assert_eq!(code, 0, "{result:#}");
+    assert_eq!(result["summary"]["skipped"], serde_json::json!([]));
+    assert_eq!(untouched(&source), before.0);
+    state(&target).assert_equal(&before.1);
+    assert_eq!((leftovers(&target), scratch_databases(&target)), (String::new(), String::new()));
+}
+
+#[test]
+fn duplicates_that_a_unique_index_hides_are_found() {
+    let (source, target) = pair();
+    source.psql(
+        "CREATE TABLE photo (id integer, owner text, name text, deleted boolean DEFAULT false);
+         CREATE UNIQUE INDEX photo_id ON photo (id);
+         CREATE UNIQUE INDEX photo_name ON photo (owner, lower(name)) WHERE NOT deleted;
+         CREATE TABLE tag (label text, UNIQUE NULLS NOT DISTINCT (label));
+         INSERT INTO photo VALUES (1, 'ann', 'Lion'), (2, 'ann', 'tiger'), (NULL, 'bob', NULL), (NULL, 'bob', NULL);
+         INSERT INTO tag VALUES ('sea'), (NULL)",
+    );
+    let check = Check::new(&source, &target);
+    let (code, result) = check.result(&["--deep"]);
+    assert_eq!(code, 0, "{result:#}");
+    past(&source, "photo_id", "INSERT INTO photo VALUES (1, 'eve', 'bear'), (1, 'eve', 'wolf')");
+    let (code, result) = check.result(&["--deep"]);
+    assert_eq!(code, 3, "{result:#}");
+    assert_said(
+        &result,
+        "hidden-duplicates",
+        &["index public.photo_id", "1 values in 3 rows", "(0,1) and (0,5)"],
+    );
+    assert_eq!(found(&result).iter().filter(|(id, _)| *id == "hidden-duplicates").count(), 1, "{result:#}");
+    // Nobody who does not read the table itself sees them.
+    let (code, result) = check.result(&[]);
+    assert_eq!(code, 0, "{result:#}");
+    source.psql("DELETE FROM photo WHERE owner = 'eve'");
+    // Neither deleted ones nor those without a name are duplicates; a case apart is one.
+    past(
+        &source,
+        "photo_name",
+        "INSERT INTO photo VALUES (5, 'ann', 'LION', false), (6, 'ann', 'tiger', true), (7, 'ann', 'tiger', true), (8, 'bob', NULL, false)",
+    );
+    past(&source, "tag_label_key", "INSERT INTO tag VALUES (NULL)");
+    let (code, result) = check.result(&["--deep"]);
+    assert_eq!(code, 3, "{result:#}");
+    let findings = result["findings"].as_array().expect("a list");
+    let duplicates = findings.iter().filter(|found| found["id"] == "hidden-duplicates");
+    let titles: Vec<&str> = duplicates.filter_map(|found| found["title"].as_str()).collect();
+    assert_eq!(titles.len(), 2, "{result:#}");
+    assert!(
+        titles[0].contains("public.photo_name") && titles[1].contains("public.tag_label_key"),
+        "{titles:?}"
+    );
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_named() {
+    let (source, target) = pair();
+    source.psql(
+        "CREATE TABLE photo (id integer PRIMARY KEY, note text);
+         ALTER TABLE photo ALTER note SET STORAGE EXTERNAL;
+         INSERT INTO photo SELECT n, CASE n % 100 WHEN 0 THEN repeat('long ', 1000) ELSE 'short' END
+         FROM generate_series(1, 2000) AS n",
+    );
+    source.admin_psql(
+        "CREATE EXTENSION pg_surgery;
+         DO $$ DECLARE toast regclass; BEGIN
+             SELECT reltoastrelid INTO toast FROM pg_class WHERE oid = 'photo'::regclass;
+             PERFORM heap_force_kill(toast, ARRAY['(0,1)', '(10,1)']::tid[]);
+         END $$; DROP EXTENSION pg_surgery",
+    );
+    let (code, result) = Check::new(&source, &target).result(&["--deep"]);
+    assert_eq!(code, 3, "{result:#}");
+    assert_said(
+        &result,
+        "rows-unreadable",
+        &["public.photo", "chunk number", "DELETE FROM \"public\".\"photo\""],
+    );
+    let said = crate::check::said(&result, "rows-unreadable");
+    // The rows that are named are those that cannot be read, and the statement of the remedy mends the table.
+    let rows: Vec<&str> = said.split_whitespace().filter_map(|word| word.strip_suffix("):")).collect();
+    assert_eq!(rows.len(), 2, "{said}");
+    for row in rows {
+        psql(&source.uri(), &format!("SELECT length(note || '') FROM photo WHERE ctid = '{row})'"))
+            .expect_err("damaged");
+        source.psql(&format!("DELETE FROM photo WHERE ctid = '{row})'"));
+    }
+    let (code, result) = Check::new(&source, &target).result(&["--deep"]);
+    assert_eq!(code, 0, "{result:#}");
+}
+
+#[test]
+fn a_page_that_cannot_be_read_is_named() {
+    let server = Server::start(16, &Variant::default());
+    let (source, target) = (server.database(), Server::shared(17).database());
+    source.psql(
+        "CREATE TABLE photo AS SELECT n AS id, repeat('x', 100) AS note FROM generate_series(1, 1000) AS n",
+    );
+    let file = source.admin_psql("SELECT pg_relation_filepath('photo')");
+    server.stop();
+    let path = server.directory().expect("a local server").join("data").join(file);
+    let mut pages = OpenOptions::new().write(true).open(&path).expect("the table's file");
+    pages.seek(SeekFrom::Start(5 * 8192)).and_then(|_| pages.write_all(&[0xff; 24])).expect("page 5");
+    drop(pages);
+    server.restart();
+    let (code, result) = Check::new(&source, &target).result(&["--deep"]);
+    assert_eq!(code, 3, "{result:#}");
+    assert_said(&result, "rows-unreadable", &["public.photo", "page 5: invalid page in block 5"]);
+}
+
+#[test]
+fn a_definition_that_the_target_refuses_is_named_and_the_scratch_database_goes() {
+    let (source, target) = pair();
+    source.psql(
+        "CREATE TABLE photo (id integer PRIMARY KEY, taken date);
+         CREATE VIEW buffers AS SELECT buffers_backend FROM pg_stat_bgwriter;
+         CREATE VIEW more AS SELECT * FROM buffers; CREATE INDEX ON photo (taken)",
+    );
+    let mut check = Check::new(&source, &target);
+    let (code, result) = check.result(&["--deep"]);
+    assert_eq!(code, 3, "{result:#}");
+    let phrases = [
+        "VIEW public.buffers",
+        "column",
+        "does not exist",
+        "CREATE VIEW",
+        "that name it are refused with it",
+    ];
+    assert_said(&result, "definition-refused", &phrases);
+    assert_eq!(found(&result).iter().filter(|(id, _)| *id == "definition-refused").count(), 1, "{result:#}");
+    assert_eq!((leftovers(&target), scratch_databases(&target)), (String::new(), String::new()));
+    check.admin = None;
+    let (code, result) = check.result(&["--deep"]);
+    assert_eq!(code, 0, "{result:#}");
+    let skipped = &result["summary"]["skipped"][0];
+    assert!(skipped["why"].as_str().is_some_and(|why| why.contains("needs --target-admin")), "{skipped:#}");
+}
+
+/// A predicate that is folded when its index is made sleeps in the scratch database only.
+#[test]
+fn an_interrupt_while_definitions_are_tried_drops_the_scratch_database() {
+    let (source, target) = pair();
+    source.psql(
+        "CREATE TABLE photo (id integer);
+         CREATE FUNCTION slow() RETURNS integer IMMUTABLE LANGUAGE plpgsql AS
+             $$ BEGIN IF current_database() LIKE 'pgmove\\_%' THEN PERFORM pg_sleep(300); END IF; RETURN 1; END $$;
+         CREATE INDEX ON photo (id) WHERE id > slow()",
+    );
+    let mut running = Running::start(&mut Check::new(&source, &target).command(&["--deep"]));
+    let sleeps = format!(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = '{}' AND wait_event = 'PgSleep'",
+        target.name
+    );
+    while running.is_running() && target.admin_psql(&sleeps) != "t" {}
+    assert!(running.is_running(), "{}", running.output());
+    assert_ne!(scratch_databases(&target), "");
+    running.interrupt();
+    running.wait().assert(130, &["check again"]);
+    assert_eq!(scratch_databases(&target), "");
+}
