@@ -175,6 +175,8 @@ impl Go {
     fn define(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;
         for (module, path, prefix) in DEFINITIONS {
+            // Nothing that was built needs all of these.
+            process::run(self.command(".").args(["mod", "download", module]))?;
             let root = process::output(self.command(".").args(["list", "-m", "-f", "{{.Dir}}", module]))?;
             for entry in Path::new(root.trim()).join(path).read_dir()? {
                 let entry = entry?;
