@@ -97,6 +97,8 @@ pub enum Exit {
     Different,
     /// Stopped; can be resumed.
     Resumable,
+    /// Failed, and what keeps the application from the source was undone; can be resumed.
+    RolledBack,
     /// Failed, must start over; the message says what is left where.
     StartOver,
     /// Equal as far as compared, but something was not compared.
@@ -115,6 +117,7 @@ impl Exit {
             Exit::Refused => 3,
             Exit::Different => 4,
             Exit::Resumable => 5,
+            Exit::RolledBack => 6,
             Exit::StartOver => 7,
             Exit::NotAllCompared => 8,
             Exit::Interrupted => 130,

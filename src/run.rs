@@ -1,7 +1,7 @@
 //! `pgmove run`: the stages of a move, in order.
 //!
 //! ```text
-//! check -> (fence) -> snapshot + plan -> (replace) -> schema -> copy and indexes -> finish -> verify -> verdict
+//! check -> (freeze) -> (fence) -> snapshot + plan -> (replace) -> schema -> copy and indexes -> finish -> verify -> verdict
 //! ```
 //!
 //! Up to the plan nothing is written to the target. From then on the ledger in the target and the journal on
@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::cutover::freeze::Frozen;
 use crate::error::{Error, Exit, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{Record, RunDirectory, Settled};
@@ -35,6 +36,8 @@ mod copy;
 mod dump;
 mod fencing;
 mod finish;
+mod freezing;
+mod objects;
 mod outcome;
 mod prepare;
 mod proof;
@@ -160,6 +163,8 @@ pub async fn run(
         resumed => resumed,
     };
     let run = directory.as_ref().and_then(|found| resume::run_of(found.records())).unwrap_or_else(new_run_id);
+    // Stops the work too when a freeze no longer holds, which is no interrupt.
+    let halt = stop.child_token();
     let records = directory.as_ref().map_or(&[][..], |found| found.records());
     let choices = resume::choices(records, &settings.choices);
     let choices = choices.map_err(|error| Error::new(Exit::Usage, error))?;
@@ -167,7 +172,7 @@ pub async fn run(
     let mut context = Context {
         settings,
         events: events.clone(),
-        stop,
+        stop: &halt,
         choices,
         source: restored
             .unwrap_or_else(|| Source::Server(settings.connections.endpoint(Side::Source, &name))),
@@ -181,9 +186,6 @@ pub async fn run(
         recording
     });
     let mut outcome = Box::pin(context.run(directory.as_mut())).await;
-    if let (Some(directory), Err(_) | Ok(Outcome::Refused(_))) = (&directory, &outcome) {
-        context.say_fenced(directory);
-    }
     let has_written = directory.as_ref().is_some_and(|directory| resume::has_written(directory.records()));
     if let Err(error) = &mut outcome {
         error.exit = match (error.exit, has_written) {
@@ -197,10 +199,14 @@ pub async fn run(
     if has_written && let Ok(Outcome::Refused(findings)) = outcome {
         outcome = Ok(Outcome::Stopped(findings));
     }
+    if let Some(directory) = &mut directory {
+        outcome = context.go_back(directory, outcome).await;
+        context.say_what_stands(directory);
+    }
     if let (Some(recording), Some(directory)) = (recording, &directory) {
         recording.end(directory, &outcome, events);
     }
-    // A run that was refused before it wrote anything leaves its report, and nothing to resume.
+    // A run that was refused before it wrote anything leaves its report, and nothing to resume. What is not undone is.
     if matches!(outcome, Ok(Outcome::Refused(_)) | Err(Error { exit: Exit::Refused, .. }))
         && let Some(directory) = directory
     {
@@ -241,6 +247,20 @@ impl Context<'_> {
         for finding in &warnings {
             self.events.warn(format!("{}; {}", finding.title, finding.remedy));
         }
+        let mut frozen = self.freeze(directory).await?;
+        let moving = Box::pin(self.move_frozen(directory, checked, begun, &mut frozen));
+        let outcome = moving.await;
+        self.watched(frozen, outcome).await
+    }
+
+    /// What is done while nothing writes to the source, as far as that was asked for.
+    async fn move_frozen(
+        &self,
+        directory: &mut RunDirectory,
+        checked: Checked,
+        begun: Instant,
+        frozen: &mut Option<Frozen>,
+    ) -> Result<Outcome, Error> {
         if self.settings.fence {
             self.fence(directory).await?;
         }
@@ -256,7 +276,7 @@ impl Context<'_> {
             let planning = self.plan(&checked, &snapshot, &self.settings.run_dir);
             let prepared = self.naming_lock_holders(planning).await?;
             if !prepared.findings.is_empty() {
-                self.lift_fence(directory).await?;
+                self.back_out(directory, frozen).await?;
                 return Ok(Outcome::Refused(prepared.findings));
             }
             Self::write_down(directory, &prepared, &snapshot)?;
@@ -268,9 +288,9 @@ impl Context<'_> {
         self.safe_point()?;
         let claimed = self.claim(directory, &checked, holder).await;
         if claimed.is_err() && !resume::has_written_target(directory.records()) {
-            // The run is as good as not begun, and so are its archive and its fence.
+            // The run is as good as not begun, and so are its archive, its freeze and its fence.
             writer.iter().for_each(Writer::discard);
-            self.lift_fence(directory).await?;
+            self.back_out(directory, frozen).await?;
         }
         let holder = claimed?;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
@@ -294,6 +314,9 @@ impl Context<'_> {
         ledger::seal(&holder.client).await.map_err(|error| {
             Error::new(Exit::Resumable, TargetLost(Lost::Broken(holder.failed("seal the ledger", error))))
         })?;
+        if let Some(frozen) = frozen.take() {
+            frozen.leave().await.map_err(|error| Error::new(Exit::Resumable, error))?;
+        }
         let sentence = report::sentence(&comparison, scope);
         let record = Record::Verdict { verdict: sentence, exit: comparison.verdict().exit().code() };
         append(directory, record)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cutover::freeze::WorkloadName;
 use crate::error::Side;
 use crate::pg::{ConnInfo, Endpoint};
 use crate::plan::VectorIndexChoice;
@@ -164,6 +165,26 @@ impl GivenChoices {
     }
 }
 
+/// What a run does beyond the source's server to keep it from being written.
+#[derive(Debug, Clone)]
+pub struct FreezeSettings {
+    /// Workloads to stop besides those that are connected.
+    pub named: Vec<WorkloadName>,
+    /// How long nothing may change while pods and sessions end.
+    pub patience: Duration,
+    /// Where this process works, for another one that finds its Lease.
+    pub place: String,
+}
+
+/// What becomes of freeze and fence when a run fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They stay, for a run that goes on; the way back is said
+    Keep,
+    /// The application runs on the source as before
+    Rollback,
+}
+
 /// `pgmove run`.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one independent option of the command line")]
@@ -180,8 +201,12 @@ pub struct RunSettings {
     pub resume: bool,
     /// Drop what the target holds; the user has named its database.
     pub replace: bool,
+    /// Stop what writes to the source before the snapshot; the source must be in Kubernetes.
+    pub freeze: Option<FreezeSettings>,
     /// Fence the source before the snapshot.
     pub fence: bool,
+    /// What becomes of freeze and fence if the run does not end with 0.
+    pub on_failure: OnFailure,
     /// Where plan and journal are.
     pub run_dir: PathBuf,
     /// Lanes; `None` decides from both servers and this machine.
@@ -198,6 +223,31 @@ pub struct RunSettings {
     pub archive: Option<PathBuf>,
     /// The archive to load, in the place of a source.
     pub restored: Option<PathBuf>,
+}
+
+impl RunSettings {
+    /// A run that nothing else is said of.
+    pub fn new(connections: Connections, run_dir: PathBuf) -> RunSettings {
+        RunSettings {
+            connections,
+            choices: GivenChoices::default(),
+            dry_run: false,
+            digests: false,
+            resume: false,
+            replace: false,
+            freeze: None,
+            fence: false,
+            on_failure: OnFailure::Keep,
+            run_dir,
+            jobs: None,
+            chunk_bytes: None,
+            index_memory: None,
+            accept_writes: false,
+            keep_ledger: false,
+            archive: None,
+            restored: None,
+        }
+    }
 }
 
 /// `pgmove dump`.

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::endpoints::{Cluster, Endpoints, Sides, SourceObject, Target, TargetObject};
-use super::{check, freeze, help, rbac, rollback};
+use super::{check, freeze, help, init, rbac, rollback};
 
 /// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
 ///
@@ -61,6 +61,9 @@ pub(crate) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a commented pgmove.toml from what is in a Kubernetes cluster, where nothing is changed
+    #[command(after_help = init::EXAMPLES)]
+    Init(Box<init::Arguments>),
     /// Look at both sides before a move: what stands in its way, what is good to know, what it needs; only reads
     #[command(after_help = check::EXAMPLES)]
     Check(Box<check::Arguments>),
@@ -191,6 +194,8 @@ pub(crate) struct Run {
     pub(crate) archive: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) endpoints: Endpoints,
+    #[command(flatten)]
+    pub(crate) freezing: freeze::Freezing,
     #[command(flatten)]
     pub(crate) choices: Choices,
 }

@@ -4,9 +4,9 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::Choices;
+use super::commands::{Ended, MIB, replaces, run_dir, unless_stopped};
 use super::endpoints::Endpoints;
-use super::commands::{Ended, MIB, replaces, run_dir};
-use super::{connections, help};
+use super::{connections, freeze, help};
 use crate::error::{Error, Exit};
 use crate::event::Events;
 use crate::preflight;
@@ -39,6 +39,12 @@ pub(crate) struct Arguments {
     /// every definition in a scratch database of the target, which is dropped again (needs --target-admin)
     #[arg(long)]
     deep: bool,
+    /// Check for a run with --freeze
+    #[arg(long)]
+    freeze: bool,
+    /// A further workload that --freeze will stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME
+    #[arg(long = "workload", value_name = "KIND/NAME")]
+    named: Vec<String>,
     /// Check for a run with --fence
     #[arg(long)]
     fence: bool,
@@ -65,24 +71,24 @@ pub(super) async fn check(
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Ended, Error> {
+    let refused = unless_stopped(stop, Box::pin(connections::forbidden(&options.endpoints))).await??;
+    let missing = preflight::kubernetes::rights(&refused);
+    if !missing.is_empty() {
+        // Without them nothing else can be looked at.
+        return Ok(Ended { exit: Exit::Refused, findings: missing, ..Ended::default() });
+    }
     let connections = connections::of(&options.endpoints, stop).await?;
     let source = connections.source.as_ref().expect("a check has a source");
+    let run_dir = run_dir(None, source.database());
     let settings = RunSettings {
-        run_dir: run_dir(None, source.database()),
         choices: connections::choices(&options.choices),
         dry_run: true,
-        digests: false,
-        resume: false,
         replace: replaces(options.replace.as_deref(), &connections.target)?,
+        freeze: freeze::settings(options.freeze, &options.named, source, freeze::PATIENCE)?,
         fence: options.fence,
         jobs: options.jobs,
-        chunk_bytes: None,
         index_memory: options.index_memory.map(|size| size * MIB),
-        accept_writes: false,
-        keep_ledger: false,
-        archive: None,
-        restored: None,
-        connections,
+        ..RunSettings::new(connections, run_dir)
     };
     let asked = Options { memory_limit: options.memory_limit.map(|size| size * MIB), is_deep: options.deep };
     let surveyed = run::survey(&settings, asked, events, stop).await?;

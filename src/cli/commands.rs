@@ -7,9 +7,10 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{Archive, Choices, Command, Config, Dump, Fence, Load, Restore, Run, Unfence, Verify};
+use super::freeze::Failing;
 use super::layers::Layers;
 use super::manual;
-use super::{check, connections, freeze, rbac, rollback};
+use super::{check, connections, freeze, init, rbac, rollback};
 use crate::cutover::fence::{self, FenceError, Lifted};
 use crate::cutover::freeze::FreezePlan;
 use crate::cutover::rollback::Restoration;
@@ -21,7 +22,7 @@ use crate::plan::Plan;
 use crate::preflight::Finding;
 use crate::report::{self, Again, Scope};
 use crate::run;
-use crate::settings::{Connections, DumpSettings, Overview, RunSettings};
+use crate::settings::{Connections, DumpSettings, OnFailure, Overview, RunSettings};
 use crate::survey::Summary;
 use crate::transfer::archive;
 use crate::verify::read::Method;
@@ -86,6 +87,7 @@ pub(super) async fn dispatch(
             anew("check again", check_archive(archive, events, stop).await)
         }
         Command::Verify(options) => anew("compare again", verify_both(options, events, stop).await),
+        Command::Init(options) => anew("look again", init::init(options, stop).await),
         Command::Freeze(options) => {
             anew("freeze again", Box::pin(freeze::freeze(options, events, stop)).await)
         }
@@ -129,8 +131,9 @@ async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) 
     Ok(match outcome.map_err(|error| Failed { error, again })? {
         run::Outcome::Refused(findings) => Ended { exit: Exit::Refused, findings, ..Ended::default() },
         run::Outcome::Stopped(findings) => Ended { exit: Exit::Resumable, findings, ..Ended::default() },
-        run::Outcome::Planned { plan, findings, digests } => Ended {
+        run::Outcome::Planned { plan, findings, digests, freeze } => Ended {
             findings,
+            freeze: freeze.map(|plan| *plan),
             plan: Some(*plan),
             lines: digests
                 .into_iter()
@@ -192,7 +195,12 @@ async fn run_settings(options: &Run, stop: &CancellationToken) -> Result<RunSett
     let source = connections.source.as_ref().expect("a run has a source");
     Ok(RunSettings {
         digests: options.digests,
+        freeze: options.freezing.settings(source)?,
         fence: options.fence,
+        on_failure: match options.freezing.on_failure {
+            Failing::Keep => OnFailure::Keep,
+            Failing::Rollback => OnFailure::Rollback,
+        },
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
         accept_writes: options.accept_writes,
         archive: options.archive.clone(),
@@ -209,21 +217,14 @@ fn load_settings(
     connections: &Connections,
 ) -> Result<RunSettings, Error> {
     Ok(RunSettings {
-        connections: connections.clone(),
-        run_dir: run_dir(load.run_dir.as_deref(), database),
         choices: connections::choices(choices),
         dry_run,
-        digests: false,
         resume: load.resume,
         replace: replaces(load.replace.as_deref(), &connections.target)?,
-        fence: false,
         jobs: load.jobs,
-        chunk_bytes: None,
         index_memory: load.index_memory.map(|size| size * MIB),
-        accept_writes: false,
         keep_ledger: load.keep_ledger,
-        archive: None,
-        restored: None,
+        ..RunSettings::new(connections.clone(), run_dir(load.run_dir.as_deref(), database))
     })
 }
 

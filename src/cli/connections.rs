@@ -15,7 +15,8 @@ use super::commands::unless_stopped;
 use super::endpoints::{Cluster, Endpoints, ObjectOptions, Sides, SourceObject, Target, TargetObject};
 use super::{cluster, prompt};
 use crate::error::{Error, Exit};
-use crate::kubernetes::{Access, Account, ApiServer, ObjectRef};
+use crate::kubernetes::rights::{self, Place, Way};
+use crate::kubernetes::{Access, Account, ApiServer, ObjectRef, Request};
 use crate::pg::ConnInfo;
 use crate::plan::VectorIndexChoice;
 use crate::schema::ClientSearch;
@@ -127,6 +128,33 @@ async fn connections(
         client: client_search(client_directory.cloned()),
         stall: STALL,
     })
+}
+
+/// What the move's account may not do with the objects of both sides, by the API servers' own word.
+pub(super) async fn forbidden(endpoints: &Endpoints) -> Result<Vec<Request>, Error> {
+    let Endpoints { source, target, cluster, source_object, target_object } = endpoints;
+    let mut given = vec![
+        (Way::Connect, Given::read(&SOURCE, source, source_object.options())?),
+        (Way::Connect, Given::read(&TARGET, &target.database, target_object.options())?),
+    ];
+    if let Some(admin) = &target.admin {
+        given.push((Way::Superuser, Given::read(&ADMIN, admin, target_object.options())?));
+    }
+    let mut refused = Vec::new();
+    for (way, Given { endpoint, options, .. }) in given {
+        let Endpoint::Object(object) = endpoint else { continue };
+        let api = cluster::connect(&cluster.access(&options)).await?;
+        let behind = rights::Server { object: &object, secret: options.secret.map(|secret| &*secret.name) };
+        let requests = rights::requests(way, &behind, Place::Application, api.namespace());
+        // A websocket is opened with GET; that it is a `create` too holds since Kubernetes 1.35 only.
+        for request in requests.into_iter().filter(|request| request.verb != "create") {
+            let is_allowed = api.may(&request).await.map_err(|error| Error::new(Exit::Refused, error))?;
+            if !is_allowed && !refused.contains(&request) {
+                refused.push(request);
+            }
+        }
+    }
+    Ok(refused)
 }
 
 /// The source of a command that has no target.

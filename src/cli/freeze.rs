@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use super::commands::{Ended, run_dir};
 use super::connections::{self, Endpoint};
 use super::endpoints::{Cluster, SourceObject};
 use crate::cutover::freeze::{self, Freeze, FreezeError, WorkloadName};
-use crate::cutover::lease::LeaseError;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::Events;
 use crate::journal::{JournalError, RunDirectory};
+use crate::pg::ConnInfo;
+use crate::settings::FreezeSettings;
 use crate::{pg, run};
 
 pub(super) const EXAMPLES: &str = "\
@@ -35,6 +36,9 @@ needs nothing else.
 An autoscaler rests by itself while its target has no replicas. Sessions that come from no pod of the namespace are
 listed; only `pgmove fence` ends those.";
 
+/// Seconds.
+pub(super) const PATIENCE: u64 = 300;
+
 /// What `pgmove freeze` takes.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -51,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     dry_run: bool,
     /// Give up when neither pods nor sessions have ended for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE, value_parser = clap::value_parser!(u64).range(1..=86400))]
     patience: u64,
     /// Where the former values are kept too [default: pgmove-runs/<source>]
     #[arg(long = "run-dir", value_name = "DIRECTORY")]
@@ -60,6 +64,93 @@ pub(crate) struct Arguments {
     cluster: Cluster,
     #[command(flatten)]
     source_object: SourceObject,
+}
+
+/// What a run does with the applications of its source.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Application")]
+pub(crate) struct Freezing {
+    /// Stop what writes to a source in Kubernetes, and what would start it again, before the snapshot (see `pgmove freeze`)
+    #[arg(long)]
+    freeze: bool,
+    /// A further workload to stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME; can be given several times
+    #[arg(long = "workload", value_name = "KIND/NAME")]
+    named: Vec<String>,
+    /// Give up the freeze when neither pods nor sessions have ended for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    patience: u64,
+    /// What becomes of freeze and fence if the run does not end with 0
+    #[arg(long, value_enum, default_value_t = Failing::Keep)]
+    pub(super) on_failure: Failing,
+}
+
+/// What becomes of freeze and fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Failing {
+    /// They stay, for a run that goes on; the way back is said
+    Keep,
+    /// They are undone, and the application runs on the source as before (exit code 6)
+    Rollback,
+}
+
+impl Freezing {
+    /// What is frozen of a source, if that was asked for.
+    pub(super) fn settings(&self, source: &ConnInfo) -> Result<Option<FreezeSettings>, Error> {
+        settings(self.freeze, &self.named, source, self.patience)
+    }
+}
+
+/// What is frozen of a source, if that was asked for.
+pub(super) fn settings(
+    freeze: bool,
+    named: &[String],
+    source: &ConnInfo,
+    patience: u64,
+) -> Result<Option<FreezeSettings>, Error> {
+    let usage = |error| Error::new(Exit::Usage, error);
+    let named = workloads(named)?;
+    match (freeze, named.is_empty(), source.route()) {
+        (false, true, _) => Ok(None),
+        (false, false, _) => Err(usage(NotFreezing::Unasked)),
+        (true, _, None) => Err(usage(NotFreezing::Elsewhere)),
+        (true, _, Some(_)) => {
+            let patience = Duration::from_secs(patience);
+            Ok(Some(FreezeSettings { named, patience, place: connections::place() }))
+        }
+    }
+}
+
+fn workloads(names: &[String]) -> Result<Vec<WorkloadName>, Error> {
+    let workloads: Result<_, _> = names.iter().map(|name| name.parse()).collect();
+    workloads.map_err(|error| Error::new(Exit::Usage, error))
+}
+
+/// A run that cannot freeze as it was asked to.
+#[derive(Debug, thiserror::Error)]
+enum NotFreezing {
+    /// `--workload` without `--freeze`.
+    #[error("--workload names what a freeze stops, and the run was not asked to freeze")]
+    Unasked,
+    /// A connection string as the source.
+    #[error("--freeze stops what writes to a source in Kubernetes, and the source is a connection string")]
+    Elsewhere,
+}
+
+impl Fault for NotFreezing {
+    fn class(&self) -> Class {
+        Class::User
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            NotFreezing::Unasked => "give --freeze too".into(),
+            NotFreezing::Elsewhere => {
+                "name the source as kubectl does (--source sts/NAME -n NAMESPACE), or stop its applications yourself and give \
+                 --fence"
+                    .into()
+            }
+        })
+    }
 }
 
 /// `--named-only`, and no name.
@@ -104,8 +195,7 @@ pub(super) async fn freeze(
         }
         Err(error) => return Err(Error::new(Exit::Usage, error)),
     };
-    let named: Result<Vec<WorkloadName>, _> = options.named.iter().map(|name| name.parse()).collect();
-    let named = named.map_err(|error| Error::new(Exit::Usage, error))?;
+    let named = workloads(&options.named)?;
     if options.named_only && named.is_empty() {
         return Err(Error::new(Exit::Usage, NothingNamed));
     }
@@ -147,13 +237,5 @@ fn open(path: &std::path::Path) -> Result<RunDirectory, Error> {
 }
 
 fn failed(error: FreezeError) -> Error {
-    let exit = match &error {
-        FreezeError::Partly { .. } | FreezeError::Staying { .. } | FreezeError::Disturbed(_) => {
-            Exit::Resumable
-        }
-        FreezeError::Interrupted(_) => Exit::Interrupted,
-        FreezeError::Lease(LeaseError::Lost { .. }) => Exit::Resumable,
-        _ => Exit::Refused,
-    };
-    Error::new(exit, error)
+    Error::new(error.exit(), error)
 }

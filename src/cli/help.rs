@@ -19,6 +19,7 @@ Exit codes:
   3    refused by the check; nothing was written
   4    verification found a difference
   5    stopped; go on with --resume (verify, fence and unfence: run again)
+  6    failed, and rolled back: the source can be written again; go on with --resume
   7    failed, must start over; the message says what is left where
   8    equal as far as compared, but something was not compared; fenced, but sessions can write
   130  interrupted at a safe point; go on with --resume (a dump begins anew)";

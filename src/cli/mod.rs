@@ -8,6 +8,7 @@ mod connections;
 mod endpoints;
 mod freeze;
 mod help;
+mod init;
 mod layers;
 mod manual;
 mod prompt;

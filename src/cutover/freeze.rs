@@ -14,7 +14,7 @@
 use std::time::Instant;
 
 use crate::catalog::{CatalogError, ClientSession, client_sessions};
-use crate::error::{Class, Fault, Side};
+use crate::error::{Class, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{JournalError, Record, RunDirectory};
 use crate::kubernetes::{ApiError, ApiServer, ObjectRef};
@@ -248,6 +248,20 @@ pub enum FreezeError {
     /// The operator has interrupted.
     #[error("interrupted while pods end: {0} still there")]
     Interrupted(Staying),
+}
+
+impl FreezeError {
+    /// How a command ends that it ends.
+    pub fn exit(&self) -> Exit {
+        match self {
+            FreezeError::Partly { .. }
+            | FreezeError::Staying { .. }
+            | FreezeError::Disturbed(_)
+            | FreezeError::Lease(LeaseError::Lost { .. }) => Exit::Resumable,
+            FreezeError::Interrupted(_) => Exit::Interrupted,
+            _ => Exit::Refused,
+        }
+    }
 }
 
 fn listed(objects: &[ObjectKey]) -> String {

@@ -70,7 +70,7 @@ async fn workload(route: &Route, found: &Found) -> Result<(Option<ObjectRef>, Ve
 }
 
 /// The workload that makes a pod.
-fn controller(pod: &ObjectMeta) -> Option<ObjectRef> {
+pub(super) fn controller(pod: &ObjectMeta) -> Option<ObjectRef> {
     let owner = pod.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
     let group = owner.api_version.split('/').next()?;
     match (group, &*owner.kind) {

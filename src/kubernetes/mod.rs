@@ -21,6 +21,7 @@ pub mod rights;
 pub mod role;
 mod socket;
 pub mod storage;
+pub mod survey;
 pub mod tunnel;
 pub mod workload;
 
@@ -38,5 +39,6 @@ pub use pinned::{Change, Pinned};
 pub use request::{ApiError, Cause, Request};
 pub(crate) use socket::Bridge;
 pub use storage::{DataVolume, Limits, ReclaimPolicy, SharedMemory, Storage};
+pub use survey::Survey;
 pub use tunnel::{BrokenTunnel, Tunnel, TunnelCause, TunnelError};
 pub use workload::{Found, Place, PodPort, ResolveError, Route};

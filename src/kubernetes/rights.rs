@@ -4,6 +4,7 @@
 //! except where an object is not found: then what is there instead is listed, if that is allowed.
 
 use super::object::{Kind, ObjectRef};
+use super::request::Request;
 
 /// A way of working with a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,27 @@ pub fn rights(way: Way, server: &Server<'_>, place: Place) -> Vec<Right> {
         (Way::Rollback, Place::Flux) => flux(&["get", "patch"]),
         _ => vec![],
     }
+}
+
+/// The same, a request each, as the API server can be asked for them.
+pub fn requests(way: Way, server: &Server<'_>, place: Place, namespace: &str) -> Vec<Request> {
+    let mut requests = Vec::new();
+    for Right { group, resources, verbs, names } in rights(way, server, place) {
+        let names = if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
+        for resource in resources {
+            for (verb, name) in verbs.iter().flat_map(|verb| names.iter().map(move |name| (verb, name))) {
+                requests.push(Request {
+                    verb,
+                    group: group.to_owned(),
+                    resource: resource.to_owned(),
+                    kind: resource.to_owned(),
+                    namespace: Some(namespace.to_owned()),
+                    name: name.clone(),
+                });
+            }
+        }
+    }
+    requests
 }
 
 /// A websocket is opened with GET, and since Kubernetes 1.35 is a `create` too.

@@ -21,6 +21,7 @@ use super::cnpg;
 use super::object::{Kind, ObjectRef};
 
 pub use error::{Place, ResolveError};
+pub(super) use pod::is_server;
 
 /// Where a PostgreSQL server listens inside a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

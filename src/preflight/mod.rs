@@ -11,6 +11,7 @@ mod activity;
 mod capacity;
 mod content;
 mod extension;
+pub mod kubernetes;
 mod locale;
 mod permission;
 mod rights;

@@ -121,7 +121,7 @@ impl From<Exit> for State {
             Exit::Different => State::Different,
             Exit::NotAllCompared => State::NotAllCompared,
             Exit::Refused => State::Refused,
-            Exit::Resumable => State::Stopped,
+            Exit::Resumable | Exit::RolledBack => State::Stopped,
             Exit::Interrupted => State::Interrupted,
             Exit::Internal | Exit::Usage | Exit::StartOver => State::Failed,
         }

@@ -41,6 +41,9 @@ pub(super) fn meaning(exit: Exit, again: Again) -> String {
         (Exit::Different, _) => "verification found a difference",
         (Exit::Resumable, Again::Resume) => "stopped; go on with --resume",
         (Exit::Resumable, Again::Anew(words)) => return format!("not finished; {words}"),
+        (Exit::RolledBack, _) => {
+            "failed, and rolled back: the source can be written again; go on with --resume"
+        }
         (Exit::StartOver, _) => "failed, must start over",
         (Exit::NotAllCompared, _) => "equal as far as compared, but something was not compared",
         (Exit::Interrupted, Again::Resume) => "interrupted at a safe point; go on with --resume",

@@ -24,7 +24,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// What a refused run leaves is what was there before it: its own fence is lifted, an earlier one stays.
+    /// Lifts the run's own fence; an earlier one stays.
     pub(super) async fn lift_fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
         if resume::is_fenced(directory.records()) {
             let lifting = async {
@@ -36,15 +36,5 @@ impl Context<'_> {
             self.events.warn("the fence was lifted again: the source accepts writes as before");
         }
         Ok(())
-    }
-
-    /// A run that ends without a verdict may be gone on with, so its fence stays; somebody must know of it.
-    pub(super) fn say_fenced(&self, directory: &RunDirectory) {
-        if resume::is_fenced(directory.records()) {
-            self.events.warn(format!(
-                "the source is fenced still and refuses writes; to lift the fence: pgmove unfence --source SOURCE --run-dir {}",
-                directory.path().display()
-            ));
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a run came to.
 
+use crate::cutover::freeze::FreezePlan;
 use crate::error::{Class, Exit, Fault};
 use crate::pg::SessionError;
 use crate::plan::Plan;
@@ -24,6 +25,8 @@ pub enum Outcome {
         findings: Vec<Finding>,
         /// The source's digests by table, if they were asked for.
         digests: Option<Vec<(String, Digest)>>,
+        /// What would be frozen.
+        freeze: Option<Box<FreezePlan>>,
     },
     /// The move is done and compared.
     Moved {

@@ -137,7 +137,8 @@ impl Context<'_> {
             None
         };
         snapshot.release().await;
-        Ok(Outcome::Planned { plan: Box::new(prepared.plan.shown()), findings, digests })
+        let freeze = self.freeze_plan().await?.map(Box::new);
+        Ok(Outcome::Planned { plan: Box::new(prepared.plan.shown()), findings, digests, freeze })
     }
 
     async fn digests(&self, plan: &Plan, snapshot: &Snapshot) -> Result<Vec<(String, Digest)>, Error> {

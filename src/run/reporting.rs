@@ -130,6 +130,7 @@ fn settings(settings: &RunSettings, choices: &Choices) -> BTreeMap<String, Strin
     let told = [
         ("run-dir", Some(path(&settings.run_dir))),
         ("resume", Some(settings.resume.to_string())),
+        ("freeze", Some(settings.freeze.is_some().to_string())),
         ("fence", Some(settings.fence.to_string())),
         ("replace", Some(settings.replace.to_string())),
         ("jobs", Some(by_itself(settings.jobs.map(u64::from)))),

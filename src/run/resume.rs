@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Checked, Context, Source, append, prepare};
 use crate::catalog::{DatabaseIdentity, SourceState};
-use crate::cutover::fence;
+use crate::cutover::{fence, freeze};
 use crate::error::{Error, Exit, Side};
 use crate::journal::{PLAN, Record, RunDirectory, Settled};
 use crate::pg::{Access, Session};
@@ -47,7 +47,12 @@ pub(super) fn own(records: &[Record]) -> &[Record] {
 
 /// Whether something that the run has changed outside its directory still stands.
 pub(super) fn has_written(records: &[Record]) -> bool {
-    has_written_target(records) || is_fenced(records)
+    has_written_target(records) || keeps_away(records)
+}
+
+/// Whether a freeze or a fence of the run itself stands.
+pub(super) fn keeps_away(records: &[Record]) -> bool {
+    is_fenced(records) || !freeze::recorded(own(records)).is_empty()
 }
 
 /// Whether the target is no longer as it was.

@@ -58,6 +58,8 @@ impl Context<'_> {
     async fn survey(&self, options: survey::Options) -> Result<Surveyed, Error> {
         let mut checked = Box::pin(self.interruptible(self.check())).await?;
         let mut found = Box::pin(self.look(&checked)).await?;
+        let objects = Box::pin(self.interruptible(self.objects())).await?;
+        found.skipped.extend(objects.skipped);
         self.safe_point()?;
         let unplanned = |why: String| Skipped {
             what: "every definition, settings, memory of index builds, how each column travels".into(),
@@ -107,10 +109,22 @@ impl Context<'_> {
             has_superuser: has_admin || checked.target.session.is_superuser,
             found: &found,
             plan: plan.as_ref(),
-            options,
+            options: survey::Options {
+                memory_limit: options
+                    .memory_limit
+                    .or_else(|| objects.target.as_ref().and_then(|look| look.memory_limit)),
+                ..options
+            },
         };
         let (findings, summary) = (survey::findings(&input), survey::summary(&input));
         checked.findings.extend(findings);
+        checked.findings.extend(preflight::kubernetes::findings(&preflight::kubernetes::Objects {
+            source: objects.source.as_ref(),
+            target: objects.target.as_ref(),
+            freeze: objects.freeze.as_ref(),
+            needs: Some(&summary.needs),
+            index_memory: plan.as_ref().map(|plan| plan.index_memory),
+        }));
         survey::sort(&mut checked.findings);
         self.announce_check(&checked);
         Ok(Surveyed { findings: checked.findings, summary })

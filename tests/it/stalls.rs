@@ -10,7 +10,7 @@ use pgmove::{
     pg::{ConnInfo, Defaults},
     run::{self, Outcome},
     schema::ClientSearch,
-    settings::{Connections, GivenChoices, RunSettings},
+    settings::{Connections, RunSettings},
     verify::Verdict,
 };
 use tokio_util::sync::CancellationToken;
@@ -28,29 +28,14 @@ const STALL: Duration = Duration::from_secs(2);
 fn settings(source: &str, target: &str, run_dir: &std::path::Path) -> RunSettings {
     let conninfo = |uri| Arc::new(ConnInfo::parse(uri, &Defaults::default()).expect("a URI"));
     let clients = Install::all().last().expect("a server").client_bin_dir.clone();
-    RunSettings {
-        connections: Connections {
-            source: Some(conninfo(source)),
-            target: conninfo(target),
-            target_admin: None,
-            client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
-            stall: STALL,
-        },
-        choices: GivenChoices::default(),
-        dry_run: false,
-        digests: false,
-        resume: false,
-        replace: false,
-        fence: false,
-        run_dir: run_dir.to_owned(),
-        jobs: Some(2),
-        chunk_bytes: None,
-        index_memory: None,
-        accept_writes: true,
-        keep_ledger: false,
-        archive: None,
-        restored: None,
-    }
+    let connections = Connections {
+        source: Some(conninfo(source)),
+        target: conninfo(target),
+        target_admin: None,
+        client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
+        stall: STALL,
+    };
+    RunSettings { jobs: Some(2), accept_writes: true, ..RunSettings::new(connections, run_dir.to_owned()) }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Freeze, FreezeError, FreezePlan};
 use crate::cutover::alarm::Alarm;
@@ -15,11 +16,12 @@ use crate::journal::RunDirectory;
 pub struct Frozen {
     lease: Lease,
     alarm: Alarm,
+    _stops: AbortOnDropHandle<()>,
 }
 
 impl Freeze {
     /// Freezes as planned, and returns when pods and sessions are gone. `place` tells other runs where this one works.
-    /// `stop` is cancelled at the first disturbance, now and as long as the value lives.
+    /// `stop` is cancelled when the freeze no longer holds, now and as long as the value lives.
     pub async fn hold(
         &self,
         plan: &FreezePlan,
@@ -59,7 +61,14 @@ impl Freeze {
         };
         events.emit(Event::StageFinished { stage: Stage::Freeze, seconds: begun.elapsed().as_secs_f64() });
         match done {
-            Ok(alarm) => Ok(Frozen { lease, alarm }),
+            Ok(alarm) => {
+                let stop = stop.clone();
+                let stops = tokio::spawn(async move {
+                    lost.cancelled().await;
+                    stop.cancel();
+                });
+                Ok(Frozen { lease, alarm, _stops: AbortOnDropHandle::new(stops) })
+            }
             Err(error) => {
                 // The error is what matters; a Lease that is not given up runs out.
                 let _ = lease.release().await;
@@ -70,14 +79,22 @@ impl Freeze {
 }
 
 impl Frozen {
-    /// What tells that another run has taken the Lease.
-    pub fn lost(&self) -> &CancellationToken {
-        self.lease.lost()
+    /// Why the freeze no longer holds, as far as was seen.
+    pub fn broken(&self) -> Option<FreezeError> {
+        let disturbed = |disturbance| FreezeError::Disturbed(Box::new(disturbance));
+        let lost = || self.lease.lost().is_cancelled().then(|| self.lease.loss().into());
+        self.alarm.raised().map(disturbed).or_else(lost)
+    }
+
+    /// Ends the watch of a freeze that nobody relies on any more, and leaves it as it stands.
+    pub async fn give_up(self) {
+        // What ends the run is what matters; a Lease that is not given up runs out.
+        let _ = self.lease.release().await;
     }
 
     /// Looks at every object once more, and leaves the freeze as it stands: nobody watches from here on.
     pub async fn leave(self) -> Result<(), FreezeError> {
-        let Frozen { lease, alarm } = self;
+        let Frozen { lease, alarm, .. } = self;
         let disturbance = alarm.last_look().await;
         lease.release().await?;
         disturbance?.map_or(Ok(()), |disturbance| Err(FreezeError::Disturbed(Box::new(disturbance))))

@@ -135,6 +135,11 @@ fn declared(container: &Container, target: &IntOrString) -> Option<u16> {
     u16::try_from(port.container_port).ok()
 }
 
+/// Whether a server runs in one of a pod's containers.
+pub(in crate::kubernetes) fn is_server(pod: &Pod) -> bool {
+    pod.spec.iter().flat_map(|spec| &spec.containers).any(is_postgres)
+}
+
 /// Whether a container's ports, environment or image say that PostgreSQL runs in it. Exporters and backup jobs beside it
 /// have `postgres` in the name of their image too, but neither its port nor its settings.
 fn is_postgres(container: &Container) -> bool {

@@ -31,7 +31,9 @@ pub(super) fn cluster(namespace: &Namespace, login: &Login<'_>) {
     secret(namespace, "immich-postgres-ca", &json!({ "ca.crt": "certificate", "ca.key": password }));
     for number in [1, 2] {
         let name = format!("immich-postgres-{number}");
-        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": { "containers": [
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": {
+            "name": name, "labels": { "cnpg.io/cluster": "immich-postgres" },
+        }, "spec": { "containers": [
             { "name": "postgres", "image": "registry/cloudnative-vectorchord:16.11-1.0.0", "ports": [
                 { "containerPort": 5432, "name": "postgresql" }, { "containerPort": 9187, "name": "metrics" },
             ] },

@@ -14,14 +14,14 @@ use crate::support::{
 };
 
 /// A legacy server in a `StatefulSet`, and a Cluster, as they are found in a namespace; both may be cut.
-struct World {
-    namespace: Namespace,
-    target: Database,
+pub(super) struct World {
+    pub(super) namespace: Namespace,
+    pub(super) target: Database,
     proxies: [Proxy; 2],
 }
 
 impl World {
-    fn of(source: &Database) -> World {
+    pub(super) fn of(source: &Database) -> World {
         let namespace = Cluster::get().namespace();
         let target = Server::shared(18).database();
         let proxies = [source.server.port, target.server.port].map(Proxy::start);
@@ -41,7 +41,7 @@ impl World {
         ]
     }
 
-    fn to_move(&self, source: &Database) -> Move {
+    pub(super) fn to_move(&self, source: &Database) -> Move {
         let mut run = Move::new(source, &self.target);
         run.source = "sts/immich-postgres".into();
         run.target = "cluster/immich-postgres".into();
@@ -51,7 +51,7 @@ impl World {
     }
 
     /// Another command, in this directory.
-    fn pgmove(&self, directory: &Path, arguments: &[&str]) -> Ended {
+    pub(super) fn pgmove(&self, directory: &Path, arguments: &[&str]) -> Ended {
         let mut command = pgmove();
         ended(command.current_dir(directory).args(arguments).args(self.options()))
     }

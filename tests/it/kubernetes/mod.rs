@@ -24,6 +24,7 @@ mod rbac_freeze;
 mod stand_in;
 mod tap;
 mod tunnel;
+mod window;
 
 pub(crate) use api_server::ApiServer;
 pub(crate) use artifact::Artifact;

@@ -12,7 +12,7 @@ use pgmove::{
     pg::{ConnInfo, Defaults},
     run::{self, Outcome},
     schema::ClientSearch,
-    settings::{Connections, GivenChoices, RunSettings},
+    settings::{Connections, RunSettings},
     verify::Verdict,
 };
 use tokio_util::sync::CancellationToken;
@@ -106,27 +106,12 @@ impl Move {
 
 fn settings([source, target, admin]: [Arc<ConnInfo>; 3], run_dir: &Path, resume: bool) -> RunSettings {
     let clients = Install::all().last().expect("a server").client_bin_dir.clone();
-    RunSettings {
-        connections: Connections {
-            source: Some(source),
-            target,
-            target_admin: Some(admin),
-            client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
-            stall: Duration::from_secs(5),
-        },
-        choices: GivenChoices::default(),
-        dry_run: false,
-        digests: false,
-        resume,
-        replace: false,
-        fence: false,
-        run_dir: run_dir.to_owned(),
-        jobs: Some(2),
-        chunk_bytes: None,
-        index_memory: None,
-        accept_writes: false,
-        keep_ledger: false,
-        archive: None,
-        restored: None,
-    }
+    let connections = Connections {
+        source: Some(source),
+        target,
+        target_admin: Some(admin),
+        client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
+        stall: Duration::from_secs(5),
+    };
+    RunSettings { resume, jobs: Some(2), ..RunSettings::new(connections, run_dir.to_owned()) }
 }

@@ -1,0 +1,249 @@
+//! What the objects in Kubernetes tell about a move: of its source's pod, of its target's Cluster.
+
+use super::{Finding, blocking, warning};
+use crate::cutover::freeze::FreezePlan;
+use crate::kubernetes::cnpg::ClusterSpec;
+use crate::kubernetes::{ClusterLook, DataVolume, Instance, ReclaimPolicy, Request, SharedMemory};
+use crate::report::bytes;
+use crate::survey::Needs;
+
+/// What was seen in Kubernetes, and what is known of the move.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Objects<'a> {
+    /// The source's server, if it is in a pod.
+    pub source: Option<&'a Instance>,
+    /// The target, if it is a Cluster.
+    pub target: Option<&'a ClusterLook>,
+    /// What would be frozen.
+    pub freeze: Option<&'a FreezePlan>,
+    /// What the target's volume must hold, where it is known.
+    pub needs: Option<&'a Needs>,
+    /// What the builds of indexes may take together, in bytes, where it is known.
+    pub index_memory: Option<u64>,
+}
+
+/// All findings.
+pub fn findings(objects: &Objects<'_>) -> Vec<Finding> {
+    let of_source = objects.source.map(|source| [image(source, "source"), data(source)].concat());
+    let of_target = objects.target.map(|target| {
+        [
+            unready(target),
+            image(&target.primary, "target"),
+            statements(target),
+            backup(target),
+            volume(target, objects.needs),
+            shared_memory(target, objects.index_memory),
+        ]
+        .concat()
+    });
+    let of_sides = of_source.into_iter().chain(of_target).flatten();
+    objects.freeze.map(obstacles).into_iter().flatten().chain(of_sides).collect()
+}
+
+/// The requests that the account may not make.
+pub fn rights(forbidden: &[Request]) -> Vec<Finding> {
+    if forbidden.is_empty() {
+        return vec![];
+    }
+    let rules: Vec<String> = forbidden.iter().map(Request::rule).collect();
+    vec![blocking(
+        "kubernetes-rights",
+        "the account may not do in the cluster what the move needs",
+        format!("the API server refuses: {}", rules.join("; ")),
+        "apply the Role that `pgmove rbac` prints for this way of working, or use an account that has these rights",
+    )]
+}
+
+fn unready(target: &ClusterLook) -> Vec<Finding> {
+    if target.unready.is_empty() {
+        return vec![];
+    }
+    vec![blocking(
+        "cluster-unready",
+        format!("cluster/{} is not ready to be moved into", target.name),
+        target.unready.join("; "),
+        format!(
+            "wait until `kubectl get cluster {}` says that it is in healthy state, or see its events for what keeps it",
+            target.name
+        ),
+    )]
+}
+
+/// Whether an image's tag may be moved to another version: `latest`, none, or a major version alone.
+fn floats(image: &str) -> bool {
+    if image.contains('@') {
+        return false;
+    }
+    // A registry's port stands before the last slash.
+    let tag = image.rsplit('/').next().and_then(|name| name.split_once(':')).map(|(_, tag)| tag);
+    tag.is_none_or(|tag| !tag.contains('.') && !tag.contains('-'))
+}
+
+fn image(instance: &Instance, side: &str) -> Vec<Finding> {
+    if !floats(&instance.image) {
+        return vec![];
+    }
+    let running = instance.image_id.as_deref().unwrap_or("not known");
+    vec![warning(
+        "floating-image",
+        format!("the image of the {side} floats: a pod that restarts may run another version"),
+        format!("{} asks for {}; what runs is {running}", instance.at.pod, instance.image),
+        "pin the image to an exact version or a digest before the window",
+    )]
+}
+
+fn data(source: &Instance) -> Vec<Finding> {
+    let (evidence, remedy) = match &source.data {
+        DataVolume::Claim(storage) => match &storage.reclaim_policy {
+            ReclaimPolicy::Delete => (
+                format!(
+                    "claim {} is on a volume with reclaim policy Delete: whoever prunes the claim deletes the data",
+                    storage.claim
+                ),
+                format!(
+                    "kubectl patch pv {} -p '{{\"spec\":{{\"persistentVolumeReclaimPolicy\":\"Retain\"}}}}'; and \
+                     remove the legacy manifests only when the way back is no longer wanted",
+                    storage.volume.as_deref().unwrap_or("VOLUME")
+                ),
+            ),
+            ReclaimPolicy::Unknown(reason) => (
+                format!("the reclaim policy of the volume of claim {} is not known: {reason}", storage.claim),
+                "see it with `kubectl get pv`; it should be Retain until the way back is no longer wanted"
+                    .into(),
+            ),
+            ReclaimPolicy::Retain | ReclaimPolicy::Other(_) => return vec![],
+        },
+        DataVolume::NoClaim(kind) => (
+            format!("the data of {} are on a volume of kind {kind}, which no claim keeps", source.at.pod),
+            "do not delete the pod before the way back is no longer wanted".into(),
+        ),
+        DataVolume::InContainer => (
+            format!("the data of {} are in its container, and gone when that restarts", source.at.pod),
+            "do not restart the pod before it is moved".into(),
+        ),
+    };
+    vec![warning("source-data-not-kept", "the source's data may go with its objects", evidence, remedy)]
+}
+
+/// The operator runs `postInitSQL` in database `postgres`, and `postInitApplicationSQL` in the application's
+/// (<https://cloudnative-pg.io/documentation/current/bootstrap/>).
+fn statements(target: &ClusterLook) -> Vec<Finding> {
+    let creates = |sql: &&String| sql.to_lowercase().contains("create extension");
+    let made = target.spec.initialisation();
+    let elsewhere: Vec<&String> =
+        made.iter().flat_map(|made| made.post_init_sql.iter().filter(creates)).collect();
+    if elsewhere.is_empty() {
+        return vec![];
+    }
+    let database = &target.application.database.value;
+    let statements: Vec<&str> = elsewhere.iter().map(|sql| sql.trim()).collect();
+    vec![warning(
+        "extensions-in-postgres",
+        format!("cluster/{} was made with extensions in the wrong database", target.name),
+        format!("its postInitSQL ran in database postgres, not in {database}: {}", statements.join(" ")),
+        format!(
+            "nothing has to be mended for the move: pgmove creates the extensions in {database} itself. In the manifest, \
+             move the statements to postInitApplicationSQL, for the next Cluster that is made of it"
+        ),
+    )]
+}
+
+fn backup(target: &ClusterLook) -> Vec<Finding> {
+    let ClusterSpec { backup, plugins, .. } = &target.spec;
+    if backup.is_some() || plugins.as_ref().is_some_and(|plugins| !plugins.is_empty()) {
+        return vec![];
+    }
+    vec![warning(
+        "no-backup",
+        format!("cluster/{} has no backup", target.name),
+        "neither spec.backup nor a plugin is set",
+        "set up backups before the legacy data are removed; `pgmove run --archive DIRECTORY` leaves a dump beside the move",
+    )]
+}
+
+/// Upper bounds, so that nothing is refused for them.
+fn volume(target: &ClusterLook, needs: Option<&Needs>) -> Vec<Finding> {
+    let (Some(size), Some(needs)) = (target.storage_size, needs) else { return vec![] };
+    let (apart, wal) = match target.spec.wal_storage {
+        Some(_) => (needs.total - needs.wal, ", and its WAL has a volume of its own"),
+        None => (needs.total, ""),
+    };
+    if apart <= size {
+        return vec![];
+    }
+    vec![warning(
+        "target-volume-small",
+        "the target's volume may become full during the move",
+        format!(
+            "each volume of cluster/{} has {}{wal}; the move needs up to {}",
+            target.name,
+            bytes(size),
+            bytes(apart)
+        ),
+        "raise spec.storage.size of the Cluster (its storage class must allow expansion), or make it anew with more",
+    )]
+}
+
+/// Parallel workers of a build share their memory in `/dev/shm`.
+fn shared_memory(target: &ClusterLook, index_memory: Option<u64>) -> Vec<Finding> {
+    let limit = match target.primary.limits.shared_memory {
+        SharedMemory::Limited(limit) => limit,
+        SharedMemory::RuntimeDefault => 64 << 20,
+        SharedMemory::Memory => return vec![],
+    };
+    let Some(needed) = index_memory.filter(|needed| *needed > limit) else { return vec![] };
+    vec![warning(
+        "shared-memory-small",
+        "parallel builds of indexes may not find enough shared memory on the target",
+        format!(
+            "/dev/shm of {} has {}, and the builds may share {}",
+            target.primary.at.pod,
+            bytes(limit),
+            bytes(needed)
+        ),
+        format!(
+            "give --index-memory {} or less, or raise spec.ephemeralVolumesSizeLimit.shm of the Cluster",
+            (limit >> 20).max(16)
+        ),
+    )]
+}
+
+fn obstacles(plan: &FreezePlan) -> Vec<Finding> {
+    let blocking = plan.obstacles.iter().map(|obstacle| {
+        blocking(
+            "freeze-obstacle",
+            "what writes to the source cannot be stopped",
+            obstacle.clone(),
+            "remove what is in the way, or stop the application yourself and move without --freeze",
+        )
+    });
+    let notes = plan.notes.iter().map(|note| {
+        warning(
+            "freeze-note",
+            "the freeze does not reach everything",
+            note.clone(),
+            "see for yourself that it does not write during the window, or give --fence too",
+        )
+    });
+    blocking.chain(notes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_that_names_no_exact_version_floats() {
+        for (image, expected) in [
+            ("postgres", true),
+            ("docker.io/library/postgres:latest", true),
+            ("registry:5000/postgres:16", true),
+            ("postgres:16.4", false),
+            ("tensorchord/pgvecto-rs:pg14-v0.2.0", false),
+            ("postgres@sha256:0123", false),
+            ("postgres:latest@sha256:0123", false),
+        ] {
+            assert_eq!(floats(image), expected, "{image}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A run that freezes, fences, moves and verifies as one, and the ways back, by the whole program.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::Namespace;
+use super::cluster::eventually;
+use super::endpoints::World;
+use crate::support::{Database, Ended, Move, Server, leftovers, pgmove, psql, state};
+
+/// An application of two pods, and what would write at night.
+fn application(namespace: &Namespace) {
+    let template = json!({
+        "metadata": { "labels": { "app": "immich-server" } },
+        "spec": { "terminationGracePeriodSeconds": 1, "containers": [{ "name": "main", "image": "immich:1" }] },
+    });
+    let job = json!({ "spec": { "restartPolicy": "Never", "containers": [{ "name": "main", "image": "backup:1" }] } });
+    let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "immich-server" }, "spec": {
+            "replicas": 2, "selector": { "matchLabels": { "app": "immich-server" } }, "template": template,
+        } },
+        { "apiVersion": "batch/v1", "kind": "CronJob", "metadata": { "name": "backup" }, "spec": {
+            "schedule": "0 3 * * *", "jobTemplate": { "spec": { "template": job } },
+        } },
+    ] });
+    namespace.apply(&objects.to_string());
+    eventually("the application is ready", || {
+        (namespace.get("deployment/immich-server")?["status"]["readyReplicas"] == 2).then_some(())
+    });
+}
+
+/// Replicas of the application, and whether its CronJob is suspended.
+fn standing(namespace: &Namespace) -> (Value, Value) {
+    let spec = |object: &str| namespace.get(object).expect("it is there")["spec"].take();
+    (
+        spec("deployment/immich-server")["replicas"].take(),
+        spec("cronjob/backup").get_mut("suspend").map_or(json!(false), Value::take),
+    )
+}
+
+fn source(more: &str) -> Database {
+    let source = Server::shared(15).database();
+    source.psql(
+        "CREATE TABLE photo (id integer PRIMARY KEY); INSERT INTO photo SELECT generate_series(1, 1000)",
+    );
+    if !more.is_empty() {
+        source.psql(more);
+    }
+    source
+}
+
+fn frozen(world: &World, source: &Database) -> Move {
+    let mut run = world.to_move(source);
+    run.admin = None;
+    let options = [
+        "--freeze",
+        "--fence",
+        "--workload=deploy/immich-server",
+        "--workload=cronjob/backup",
+        "--patience=60",
+    ];
+    run.options.extend(options.map(str::to_owned));
+    run
+}
+
+fn refuses_writes(source: &Database) -> bool {
+    psql(&source.uri(), "INSERT INTO photo VALUES (0); DELETE FROM photo WHERE id = 0")
+        .is_err_and(|error| error.contains("read-only transaction"))
+}
+
+#[test]
+fn a_run_freezes_fences_moves_and_verifies_as_one() {
+    let source = source("");
+    let world = World::of(&source);
+    application(&world.namespace);
+    let before = state(&source);
+
+    let mut dry = frozen(&world, &source);
+    dry.options.retain(|option| option != "--fence");
+    dry.run(&["--dry-run"]).assert(0, &["immich-server", "spec.replicas: 2 -> 0", "photo"]);
+    assert_eq!(standing(&world.namespace), (json!(2), json!(false)), "a dry run changes nothing");
+
+    let run = frozen(&world, &source);
+    run.run(&[]).assert(0, &["equal: ", "the application is frozen still", "pgmove rollback --run-dir"]);
+    assert_eq!(standing(&world.namespace), (json!(0), json!(true)));
+    assert!(refuses_writes(&source));
+    assert_eq!(leftovers(&world.target), "");
+    state(&world.target).assert_equal(&before);
+
+    let run_dir = run.run_dir().display().to_string();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    world.pgmove(directory.path(), &["rollback", "--run-dir", &run_dir]).assert(0, &["immich-server"]);
+    assert_eq!(standing(&world.namespace), (json!(2), json!(false)));
+}
+
+/// Holds on the source's server, and on no newer one.
+const OLD_SERVERS_ONLY: &str =
+    "ALTER TABLE photo ADD CHECK (current_setting('server_version_num')::integer < 180000)";
+
+#[test]
+fn a_run_that_fails_says_the_way_back_or_goes_it() {
+    let source = source(OLD_SERVERS_ONLY);
+    let world = World::of(&source);
+    application(&world.namespace);
+    let run = frozen(&world, &source);
+    run.run(&[])
+        .assert(5, &["the application is frozen still", "the source is fenced still", "pgmove rollback"]);
+    assert_eq!(standing(&world.namespace), (json!(0), json!(true)));
+    assert!(refuses_writes(&source));
+
+    let gone_back = run.run(&["--resume", "--on-failure=rollback"]);
+    gone_back.assert(6, &["what was frozen is put back", "the fence was lifted"]);
+    assert_eq!(standing(&world.namespace), (json!(2), json!(false)));
+    assert!(!refuses_writes(&source));
+}
+
+#[test]
+fn a_run_that_is_refused_leaves_the_application_as_it_was() {
+    let source = source("");
+    let world = World::of(&source);
+    application(&world.namespace);
+    let run = frozen(&world, &source);
+    // Another run works on the target.
+    let lock = include_str!("../../../sql/session/lock.sql");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let other = runtime.block_on(world.target.connect());
+    runtime.block_on(other.batch_execute(lock)).expect("nobody holds it");
+    run.run(&[]).assert(
+        3,
+        &["another pgmove works on database", "the fence was lifted again", "what was frozen is put back"],
+    );
+    assert_eq!(standing(&world.namespace), (json!(2), json!(false)));
+    assert!(!refuses_writes(&source));
+    run.assert_left_only_a_report();
+}
+
+/// Long enough for a test to look for the copy.
+const SLOW: &str = "CREATE MATERIALIZED VIEW slow AS SELECT 1 AS one FROM pg_sleep(3)";
+
+#[test]
+fn a_run_whose_application_is_started_again_stops_without_a_verdict() {
+    let source = source(SLOW);
+    let world = World::of(&source);
+    application(&world.namespace);
+    let run = frozen(&world, &source);
+    let mut running = run.start(&[]);
+    assert!(running.reaches("copy"), "{}", running.output());
+    world.namespace.kubectl(&["scale", "deployment/immich-server", "--replicas=1"]);
+    let ended = running.wait();
+    ended.assert(5, &["was changed during the freeze: spec.replicas is 1", "--resume"]);
+    assert!(!ended.output.contains("equal: "), "{}", ended.output);
+
+    // Gone on with, it freezes again, and the value that goes back is the first one.
+    run.run(&["--resume"]).assert(0, &["equal: "]);
+    assert_eq!(standing(&world.namespace), (json!(0), json!(true)));
+}
+
+#[test]
+fn init_check_run_and_rollback_need_nothing_but_a_namespace() {
+    let source = source("");
+    let world = World::of(&source);
+    application(&world.namespace);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let here = |arguments: &[&str]| world.pgmove(directory.path(), arguments);
+    here(&["init"]).assert(0, &["pgmove.toml is written", "postInitSQL ran in database postgres"]);
+    let written = fs::read_to_string(directory.path().join("pgmove.toml")).expect("a file");
+    for line in ["source = \"sts/immich-postgres\"", "target = \"cluster/immich-postgres\"", "freeze = true"]
+    {
+        assert!(written.lines().any(|found| found == line), "{written}");
+    }
+    assert!(!written.contains(Database::PASSWORD), "{written}");
+    here(&["init"]).assert(2, &["pgmove.toml is there already", "--file"]);
+
+    // From here on, not even the namespace is said.
+    let plain = |arguments: &[&str]| {
+        let output = pgmove().current_dir(directory.path()).args(arguments).output().expect("pgmove runs");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");
+        Ended { code: output.status.code(), output: text }
+    };
+    plain(&["check"]).assert(0, &["postInitSQL ran in database postgres"]);
+    plain(&["run", "--workload=deploy/immich-server"]).assert(0, &["equal: ", "frozen still"]);
+    assert_eq!(standing(&world.namespace).0, json!(0));
+    plain(&["verify"]).assert(0, &["equal: "]);
+    plain(&["rollback"]).assert(0, &["immich-server"]);
+    assert_eq!(standing(&world.namespace).0, json!(2));
+    plain(&["unfence"]).assert(0, &["accepts writes as before"]);
+}
