@@ -26,6 +26,7 @@ pub mod kubernetes;
 pub mod pg;
 pub mod plan;
 pub mod preflight;
+pub mod profile;
 pub mod report;
 pub mod run;
 pub mod schema;

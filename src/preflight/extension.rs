@@ -208,7 +208,7 @@ fn uses_of_types(source: &Catalog, extension: &str) -> Vec<String> {
 }
 
 /// Whether a version is older than another. Versions are numbers with dots as far as anything is known of them.
-pub(super) fn is_older(version: &str, than: &str) -> bool {
+pub(crate) fn is_older(version: &str, than: &str) -> bool {
     let numbers = |text: &str| -> Option<Vec<u32>> {
         let mut numbers: Vec<u32> = text.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
         // 1.1.0 is 1.1.

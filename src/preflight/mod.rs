@@ -30,6 +30,7 @@ use crate::plan::VectorIndexChoice;
 use crate::schema::{ClientError, ClientTools};
 
 pub(crate) use capacity::lock_table;
+pub(crate) use extension::is_older;
 pub use rights::{
     DefaultPrivileges, LargeObjectOwner, NamedObject, ObjectKind, Rights, RightsError, UnreadableRelation,
 };

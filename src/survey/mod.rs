@@ -6,6 +6,7 @@
 //! good answer.
 
 mod activity;
+mod application;
 mod content;
 mod damage;
 mod duplicates;
@@ -23,6 +24,7 @@ use crate::catalog::{Catalog, Extension};
 use crate::plan::Plan;
 use crate::preflight::{Finding, ObjectKind, Rights, Severity, counted, few};
 
+pub use application::{Application, Roots};
 pub use damage::Damage;
 pub use duplicates::Duplicates;
 pub use embedding::Embeddings;
@@ -40,6 +42,8 @@ pub struct Found {
     pub target_ages: Vec<TransactionAge>,
     /// What the embeddings of the source hold.
     pub embeddings: Vec<Embeddings>,
+    /// The application that the source belongs to, if it is a known one.
+    pub application: Option<Application>,
     /// Settings of roles, on the source.
     pub role_settings: Vec<RoleSetting>,
     /// Extensions in database `postgres` of the target's server.
@@ -121,6 +125,7 @@ pub fn findings(input: &Input<'_>) -> Vec<Finding> {
         refused(input),
         activity::findings(input),
         embedding::findings(input),
+        application::findings(input),
         content::findings(input),
     ]
     .concat();

@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
 use super::embedding::Embeddings;
-use super::{Found, Skipped, damage, duplicates};
+use super::{Found, Skipped, application, damage, duplicates};
 use crate::catalog::{self, Catalog, CatalogError, Extension};
 use crate::error::{Class, Fault, Side};
 use crate::event::Events;
@@ -193,8 +193,10 @@ pub async fn source(
         embeddings: Embeddings::read(&reader, source).await?,
         ..Found::default()
     };
+    // The last: it changes the session's path.
+    let (application, skipped) = application::read(&reader, source).await?;
     reader.close().await;
-    Ok(found)
+    Ok(Found { application, skipped, ..found })
 }
 
 /// Reads every table of the source through: for rows that cannot be read, and for duplicates that unique keys hide.

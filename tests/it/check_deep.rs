@@ -91,6 +91,22 @@ fn duplicates_that_a_unique_index_hides_are_found() {
     );
 }
 
+/// Large enough for its index to be the cheaper way.
+#[test]
+fn duplicates_are_looked_for_without_the_index_that_hides_them() {
+    let (source, target) = pair();
+    source.psql(
+        "CREATE TABLE photo AS SELECT n AS id, repeat('x', 100) AS note FROM generate_series(1, 50000) AS n;
+         CREATE UNIQUE INDEX photo_id ON photo (id); VACUUM ANALYZE photo",
+    );
+    past(&source, "photo_id", "INSERT INTO photo VALUES (7, 'again')");
+    let seen = "SET enable_hashagg = off; SELECT count(*) FROM (SELECT id FROM photo GROUP BY id HAVING count(*) > 1) AS d";
+    assert_eq!(source.psql(seen), "0", "the index hides it");
+    let (code, result) = Check::new(&source, &target).result(&["--deep"]);
+    assert_eq!(code, 3, "{result:#}");
+    assert_said(&result, "hidden-duplicates", &["index public.photo_id", "1 values in 2 rows"]);
+}
+
 #[test]
 fn rows_that_cannot_be_read_are_named() {
     let (source, target) = pair();

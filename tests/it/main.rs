@@ -4,6 +4,7 @@ mod archive;
 mod archive_faults;
 mod bad_input;
 mod check;
+mod check_application;
 mod check_deep;
 mod command_line;
 mod connect;
