@@ -30,8 +30,8 @@ Examples:
     pgmove run --dry-run
     pgmove run
 
-The file names both servers, and asks for a freeze and a fence; each line says why. No password is in it: logins are read from
-the cluster whenever they are needed. A file that exists is not overwritten.";
+The file names both servers, and asks `check` and `run` for a freeze and a fence; each line says why. No password is in it:
+logins are read from the cluster whenever they are needed. A file that exists is not overwritten.";
 
 /// What `pgmove init` takes.
 #[derive(Debug, Args)]

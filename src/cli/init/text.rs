@@ -128,7 +128,6 @@ fn administrator(out: &mut String, target: &Side<'_>) {
 }
 
 const RUN: &str = "
-[run]
 # Stop what writes to the source, and what would start it again (`pgmove freeze --help`). It stays stopped for the cutover;
 # `pgmove rollback` puts it back.
 freeze = true

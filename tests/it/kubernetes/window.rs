@@ -179,6 +179,7 @@ fn init_check_run_and_rollback_need_nothing_but_a_namespace() {
         Ended { code: output.status.code(), output: text }
     };
     plain(&["check"]).assert(0, &["postInitSQL ran in database postgres"]);
+    plain(&["run", "--dry-run", "--workload=deploy/immich-server"]).assert(0, &["spec.replicas: 2 -> 0"]);
     plain(&["run", "--workload=deploy/immich-server"]).assert(0, &["equal: ", "frozen still"]);
     assert_eq!(standing(&world.namespace).0, json!(0));
     plain(&["verify"]).assert(0, &["equal: "]);
