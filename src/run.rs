@@ -25,6 +25,7 @@ use crate::settings::{Choices, RunSettings};
 use crate::transfer::archive::contents::Contents;
 use crate::transfer::archive::{Writer, ensure_vacant};
 use crate::transfer::pages::Pages;
+use crate::transfer::rate::Rate;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::{self, ledger};
 
@@ -39,8 +40,10 @@ mod finish;
 mod freezing;
 mod objects;
 mod outcome;
+mod planned;
 mod prepare;
 mod proof;
+pub(crate) mod rehearse;
 mod replace;
 mod reporting;
 mod resume;
@@ -55,6 +58,7 @@ pub use dump::{Dumped, dump};
 pub use outcome::{Interrupted, Outcome};
 use outcome::{Lost, TargetLost};
 pub(crate) use prepare::scratch;
+pub use rehearse::rehearse;
 pub use replace::ReplaceError;
 use reporting::Recording;
 pub use resume::ResumeError;
@@ -148,6 +152,16 @@ pub async fn run(
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Outcome, Error> {
+    run_as(settings, new_run_id(), events, stop).await
+}
+
+/// The same for a run of this id, unless it is one that goes on.
+async fn run_as(
+    settings: &RunSettings,
+    id: String,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<Outcome, Error> {
     if let (false, Some(archive)) = (settings.resume, &settings.archive) {
         ensure_vacant(archive).map_err(|error| Error::new(Exit::Usage, error))?;
     }
@@ -162,7 +176,7 @@ pub async fn run(
         None if !settings.dry_run => Some(RunDirectory::create(&settings.run_dir).map_err(usage)?),
         resumed => resumed,
     };
-    let run = directory.as_ref().and_then(|found| resume::run_of(found.records())).unwrap_or_else(new_run_id);
+    let run = directory.as_ref().and_then(|found| resume::run_of(found.records())).unwrap_or(id);
     // Stops the work too when a freeze no longer holds, which is no interrupt.
     let halt = stop.child_token();
     let records = directory.as_ref().map_or(&[][..], |found| found.records());
@@ -325,6 +339,9 @@ impl Context<'_> {
     }
 
     fn announce(&self, directory: &mut RunDirectory, checked: &Checked) -> Result<(), Error> {
+        if let Some(database) = &self.settings.rehearsal {
+            append(directory, Record::Rehearsal { database: database.clone() })?;
+        }
         append(
             directory,
             Record::Started {
@@ -395,6 +412,7 @@ fn shared(
         plan: plan.clone(),
         events: context.events.clone(),
         stall: context.settings.connections.stall,
+        rate: context.settings.max_rate.map(Rate::new),
         found: std::sync::Mutex::new(transfer::lane::Found::new(plan.tables.len())),
         pages: plan.tables.iter().map(|_| Pages::default()).collect(),
         builders: std::sync::Mutex::default(),

@@ -11,6 +11,7 @@ use crate::cutover::freeze::WorkloadName;
 use crate::error::Side;
 use crate::pg::{ConnInfo, Endpoint};
 use crate::plan::VectorIndexChoice;
+use crate::plan::document::Document;
 use crate::schema::ClientSearch;
 
 /// Where the value of a setting comes from; a later one is stronger.
@@ -223,6 +224,12 @@ pub struct RunSettings {
     pub archive: Option<PathBuf>,
     /// The archive to load, in the place of a source.
     pub restored: Option<PathBuf>,
+    /// How much all lanes read from the source in a second, in bytes.
+    pub max_rate: Option<u64>,
+    /// The scratch database that is moved into, of a rehearsal.
+    pub rehearsal: Option<String>,
+    /// The plan to keep to.
+    pub given_plan: Option<Arc<Document>>,
 }
 
 impl RunSettings {
@@ -246,6 +253,9 @@ impl RunSettings {
             keep_ledger: false,
             archive: None,
             restored: None,
+            given_plan: None,
+            rehearsal: None,
+            max_rate: None,
         }
     }
 }
@@ -265,6 +275,8 @@ pub struct DumpSettings {
     pub jobs: Option<u16>,
     /// Size of chunks, in bytes; `None` decides from size and lanes.
     pub chunk_bytes: Option<u64>,
+    /// How much all lanes read in a second, in bytes.
+    pub max_rate: Option<u64>,
     /// Accept that the source was written since the snapshot.
     pub accept_writes: bool,
 }

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::endpoints::{Cluster, Endpoints, Sides, SourceObject, Target, TargetObject};
-use super::{check, freeze, help, init, rbac, rollback};
+use super::{check, freeze, help, init, plan, rbac, rehearse, rollback};
 
 /// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
 ///
@@ -70,6 +70,12 @@ pub(crate) enum Command {
     /// Move a database: check, copy, rebuild indexes, verify, verdict
     #[command(after_help = help::RUN)]
     Run(Box<Run>),
+    /// Tell everything that a run would do, in order, and write nothing
+    #[command(after_help = help::PLAN)]
+    Plan(Box<plan::Arguments>),
+    /// Do the whole move into a scratch database of the target, prove it, and tell how long the window will take
+    #[command(after_help = help::REHEARSE)]
+    Rehearse(Box<rehearse::Arguments>),
     /// Dump a database into an archive: rows, DDL, digests
     #[command(after_help = help::DUMP)]
     Dump(Dump),
@@ -178,6 +184,13 @@ pub(crate) struct Run {
     /// Also read and hash every row of the source in a dry run
     #[arg(long, requires = "dry_run")]
     pub(crate) digests: bool,
+    /// Do what the plan of `pgmove plan --save FILE` says, or nothing: a changed source or target is refused
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["resume", "jobs", "chunk_size", "index_memory", "owner", "vector_index"]
+    )]
+    pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) load: Load,
     /// Make the source refuse writes before its snapshot is taken, and leave it so (see `pgmove unfence`)
@@ -186,6 +199,9 @@ pub(crate) struct Run {
     /// Split tables into chunks of about this size [default: from size and jobs]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub(crate) chunk_size: Option<u64>,
+    /// Read no more than this from the source in a second, on all lanes together [default: no limit]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub(crate) max_rate: Option<u64>,
     /// Accept that the source was written since the snapshot; without it such a run does not end with 0
     #[arg(long)]
     pub(crate) accept_writes: bool,
@@ -243,6 +259,9 @@ pub(crate) struct Dump {
     /// Split tables into chunks of about this size [default: from size and jobs]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub(crate) chunk_size: Option<u64>,
+    /// Read no more than this from the source in a second, on all lanes together [default: no limit]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub(crate) max_rate: Option<u64>,
     /// Accept that the source was written since the snapshot; without it such a dump does not end with 0
     #[arg(long)]
     pub(crate) accept_writes: bool,

@@ -10,7 +10,7 @@ use super::arguments::{Archive, Choices, Command, Config, Dump, Fence, Load, Res
 use super::freeze::Failing;
 use super::layers::Layers;
 use super::manual;
-use super::{check, connections, freeze, init, rbac, rollback};
+use super::{check, connections, freeze, init, plan, rbac, rehearse, rollback};
 use crate::cutover::fence::{self, FenceError, Lifted};
 use crate::cutover::freeze::FreezePlan;
 use crate::cutover::rollback::Restoration;
@@ -18,7 +18,7 @@ use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{JournalError, RunDirectory};
 use crate::pg::{Access, ConnInfo, Endpoint, Session, naming_lock_holders, quote_identifier};
-use crate::plan::Plan;
+use crate::plan::document::Document;
 use crate::preflight::Finding;
 use crate::report::{self, Again, Scope};
 use crate::run;
@@ -36,11 +36,12 @@ pub(super) struct Ended {
     pub(super) findings: Vec<Finding>,
     /// What a check has seen beside its findings.
     pub(super) survey: Option<Summary>,
-    pub(super) plan: Option<Plan>,
+    pub(super) plan: Option<Document>,
     pub(super) freeze: Option<FreezePlan>,
     pub(super) restoration: Option<Restoration>,
     pub(super) comparison: Option<Comparison>,
     pub(super) scope: Scope,
+    pub(super) rehearsal: Option<report::Rehearsal>,
     pub(super) settings: Option<Overview>,
     /// What a run directory tells.
     pub(super) status: Option<(report::Status, PathBuf)>,
@@ -78,6 +79,8 @@ pub(super) async fn dispatch(
             let settings = run_settings(options, stop).await?;
             run(&settings, events, stop).await
         }
+        Command::Rehearse(options) => rehearse::rehearse(options, events, stop).await,
+        Command::Plan(options) => plan::plan(options, events, stop).await,
         Command::Restore(options) => {
             let settings = restore_settings(options, stop).await?;
             run(&settings, events, stop).await
@@ -125,16 +128,25 @@ fn man(directory: Option<&Path>) -> Result<Ended, Error> {
     Ok(Ended { lines, ..Ended::default() })
 }
 
-async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) -> Result<Ended, Failed> {
+pub(super) async fn run(
+    settings: &RunSettings,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<Ended, Failed> {
     let again = if settings.dry_run { Again::Anew("run it again") } else { Again::Resume };
     let outcome = Box::pin(run::run(settings, events, stop)).await;
-    Ok(match outcome.map_err(|error| Failed { error, again })? {
+    Ok(ended(outcome.map_err(|error| Failed { error, again })?))
+}
+
+/// What a run has come to.
+pub(super) fn ended(outcome: run::Outcome) -> Ended {
+    match outcome {
         run::Outcome::Refused(findings) => Ended { exit: Exit::Refused, findings, ..Ended::default() },
         run::Outcome::Stopped(findings) => Ended { exit: Exit::Resumable, findings, ..Ended::default() },
-        run::Outcome::Planned { plan, findings, digests, freeze } => Ended {
+        run::Outcome::Planned { document, findings, digests, freeze } => Ended {
             findings,
             freeze: freeze.map(|plan| *plan),
-            plan: Some(*plan),
+            plan: Some(*document),
             lines: digests
                 .into_iter()
                 .flatten()
@@ -153,7 +165,7 @@ async fn run(settings: &RunSettings, events: &Events, stop: &CancellationToken) 
             lines: vec![format!("the run had ended before with the verdict: {verdict}")],
             ..Ended::default()
         },
-    })
+    }
 }
 
 async fn verify_both(options: &Verify, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
@@ -193,7 +205,7 @@ pub(super) const MIB: u64 = 1024 * 1024;
 async fn run_settings(options: &Run, stop: &CancellationToken) -> Result<RunSettings, Error> {
     let connections = connections::of(&options.endpoints, stop).await?;
     let source = connections.source.as_ref().expect("a run has a source");
-    Ok(RunSettings {
+    let settings = RunSettings {
         digests: options.digests,
         freeze: options.freezing.settings(source)?,
         fence: options.fence,
@@ -204,8 +216,13 @@ async fn run_settings(options: &Run, stop: &CancellationToken) -> Result<RunSett
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
         accept_writes: options.accept_writes,
         archive: options.archive.clone(),
+        max_rate: options.max_rate.map(|rate| rate * MIB),
         ..load_settings(&options.load, &options.choices, options.dry_run, source.database(), &connections)?
-    })
+    };
+    match &options.plan {
+        Some(path) => plan::keeping_to(settings, path),
+        None => Ok(settings),
+    }
 }
 
 /// What a run and a restore have in common; the rest is as a restore has it.
@@ -276,6 +293,7 @@ async fn dump(options: &Dump, events: &Events, stop: &CancellationToken) -> Resu
         stall: connections::STALL,
         jobs: options.jobs,
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
+        max_rate: options.max_rate.map(|rate| rate * MIB),
         accept_writes: options.accept_writes,
     };
     let dumped = Box::pin(run::dump(&settings, events, stop)).await;

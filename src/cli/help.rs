@@ -18,11 +18,11 @@ Exit codes:
   2    usage or settings
   3    refused by the check; nothing was written
   4    verification found a difference
-  5    stopped; go on with --resume (verify, fence and unfence: run again)
+  5    stopped; go on with --resume (verify, rehearse, fence and unfence: run again)
   6    failed, and rolled back: the source can be written again; go on with --resume
   7    failed, must start over; the message says what is left where
   8    equal as far as compared, but something was not compared; fenced, but sessions can write
-  130  interrupted at a safe point; go on with --resume (a dump begins anew)";
+  130  interrupted at a safe point; go on with --resume (a dump and a rehearsal begin anew)";
 
 /// The end of every page of a command that connects.
 macro_rules! with_passwords {
@@ -55,6 +55,33 @@ Examples:
 
 Servers in Kubernetes are reached through the API server: the kubeconfig's account needs get and create of
 pods/portforward, and may read what tells the logins. No port of this machine is opened, and no kubectl is needed."
+);
+
+pub(super) const PLAN: &str = with_passwords!(
+    "\
+Examples:
+  See everything that a run would do, in order; nothing is written on either side:
+    pgmove plan --source postgres://immich@old/immich --target postgres://app@new/app
+  Keep it, and later do exactly that, or be told what has changed:
+    pgmove plan --source … --target … --save plan.json
+    pgmove run --source … --target … --plan plan.json --fence
+  See what another choice changes:
+    pgmove plan --source … --target … --vector-index hnsw --save other.json; diff plan.json other.json
+
+Two plans of unchanged databases are equal to the byte. docs/plan.md describes every field."
+);
+
+pub(super) const REHEARSE: &str = with_passwords!(
+    "\
+Examples:
+  Rehearse while the application works, taking at most 20 MiB/s from the source:
+    pgmove rehearse --source … --target … --target-admin … --max-rate 20
+  Read its report again:
+    pgmove report --run-dir pgmove-runs/immich-rehearsal
+
+The target's database is not touched: the move goes into a database of its own on the same server, which is made and
+dropped over --target-admin. It needs the space of the move for as long as it lasts. The source is only read, in one
+snapshot; writes meanwhile are no failure. Exit code 0 says that the copy was proven equal as of that snapshot."
 );
 
 pub(super) const DUMP: &str = with_passwords!(

@@ -11,8 +11,10 @@ mod help;
 mod init;
 mod layers;
 mod manual;
+mod plan;
 mod prompt;
 mod rbac;
+mod rehearse;
 mod rollback;
 mod runs;
 mod screen;
@@ -110,7 +112,9 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
             freeze: ended.freeze.as_ref(),
             restoration: ended.restoration.as_ref(),
             status: ended.status.as_ref().map(|(status, _)| status),
-            timings: ended.status.is_none().then_some(timings),
+            rehearsal: ended.rehearsal.as_ref(),
+            // Two results of an unchanged world are the same where nothing but a plan comes of it.
+            timings: (ended.status.is_none() && ended.plan.is_none()).then_some(timings),
             ..CommandResult::new(ended.exit)
         };
         report::print(&result.line());
@@ -144,6 +148,9 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
         } else {
             report::closing(comparison, timings, ended.scope, screen.is_verbose, page)
         });
+    }
+    if let Some(rehearsal) = &ended.rehearsal {
+        report::print(&format!("\n{}", rehearsal.text(page)));
     }
     for line in &ended.lines {
         report::print(&format!("{}\n", report::escape(line)));

@@ -39,6 +39,11 @@ pub enum Record {
         /// Whether the run goes on from an earlier process.
         resumed: bool,
     },
+    /// The run is a rehearsal: nobody goes on with it.
+    Rehearsal {
+        /// The scratch database that it is made in.
+        database: String,
+    },
     /// The check is passed: what every process of the run goes by from here on.
     Settled(Settled),
     /// The plan is complete and stands in `plan.json`.

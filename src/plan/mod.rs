@@ -1,9 +1,11 @@
 //! Everything that will be done, decided before anything is written. Pure: no I/O, no clock.
 
 pub mod columns;
+pub mod compare;
 pub mod create_privilege;
 pub mod database;
 pub mod ddl;
+pub mod document;
 pub mod make;
 pub mod tables;
 mod unique_index;
@@ -22,7 +24,8 @@ pub use tables::{Chunk, TablePlan};
 /// goes by it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
-    /// The run's id.
+    /// The run's id; empty of a plan that no run goes by.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub run: String,
     /// The source's `search_path`: functions in defaults, checks and indexes may rely on it.
     pub search_path: String,

@@ -14,6 +14,7 @@ use crate::report::error::{Again, meaning};
 use crate::report::process::Finding;
 use crate::report::progress::{StageTiming, TableTiming, Timings};
 use crate::report::recorder::History;
+use crate::report::rehearsal::Rehearsal;
 use crate::report::verdict::Scope;
 use crate::schema::Change;
 use crate::verify::{Check, Comparison, TableResult, VectorSearchResult};
@@ -50,6 +51,9 @@ pub struct Report {
     pub rewrites: Vec<Change>,
     /// What the source has and the target will not have.
     pub not_carried: Vec<NotCarried>,
+    /// What a rehearsal has shown; `None` of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
     /// The processes of the run.
     #[serde(flatten)]
     pub history: History,
@@ -286,8 +290,26 @@ impl Report {
             findings,
             rewrites: parts.plan.map(|plan| plan.rewrites.clone()).unwrap_or_default(),
             not_carried: parts.plan.map(|plan| plan.not_carried.clone()).unwrap_or_default(),
+            rehearsal: None,
             history: parts.history,
         }
+    }
+
+    /// The report of a rehearsal, which nobody goes on with; `again` says what to do instead.
+    #[must_use]
+    pub fn of_rehearsal(mut self, rehearsal: Rehearsal, again: Again) -> Report {
+        let conclusion = &mut self.conclusion;
+        if let (Some(exit), false) = (conclusion.exit, conclusion.state.is_verdict()) {
+            let ends = [Exit::Resumable, Exit::Interrupted];
+            if let Some(end) = ends.into_iter().find(|end| end.code() == exit) {
+                conclusion.sentence = meaning(end, again);
+            }
+            if let Some(error) = &mut conclusion.error {
+                error.hint = error.hint.take().filter(|hint| !hint.contains("resume"));
+            }
+        }
+        self.rehearsal = Some(rehearsal);
+        self
     }
 
     /// The comparison that it tells of; `None` if the run did not come so far.

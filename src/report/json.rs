@@ -9,10 +9,11 @@ use crate::cutover::freeze::FreezePlan;
 use crate::cutover::rollback::Restoration;
 use crate::error::{Class, Error, Exit};
 use crate::event::Event;
-use crate::plan::Plan;
+use crate::plan::document::Document;
 use crate::preflight::Finding;
 use crate::report::listener::Output;
 use crate::report::progress::{Progress, Timings};
+use crate::report::rehearsal::Rehearsal;
 use crate::report::status::Status;
 use crate::settings::Overview;
 use crate::survey::Summary;
@@ -63,7 +64,7 @@ pub struct CommandResult<'a> {
     pub summary: Option<&'a Summary>,
     /// What was done, or would be.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub plan: Option<&'a Plan>,
+    pub plan: Option<&'a Document>,
     /// The settings that hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<&'a Overview>,
@@ -79,6 +80,9 @@ pub struct CommandResult<'a> {
     /// What a run directory tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'a Status>,
+    /// What a rehearsal has shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<&'a Rehearsal>,
     /// How long it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<&'a Timings>,
@@ -121,6 +125,7 @@ impl CommandResult<'_> {
             freeze: None,
             restoration: None,
             status: None,
+            rehearsal: None,
             timings: None,
             error: None,
         }

@@ -29,6 +29,7 @@ mod plan;
 mod process;
 mod progress;
 mod recorder;
+mod rehearsal;
 #[cfg(test)]
 pub(crate) mod sample;
 mod settings;
@@ -53,6 +54,7 @@ pub use plan::plan;
 pub use process::{Checked, Ending, Finding, Process, Span, StageSpan, Throughput};
 pub use progress::{StageTiming, TableTiming, Timings};
 pub use recorder::{Beginning, History, Live, Recorder, RunningStage, RunningWork};
+pub use rehearsal::{Part, Rehearsal, Space, Window};
 pub use settings::settings;
 pub use status::{FinishedStage, Status, StatusError, report_of, status};
 pub use summary::summary;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::event::ExtensionVersions;
 use crate::plan::columns::Treatment;
+use crate::plan::document::{Document, Place};
 use crate::plan::{Phase, Plan, Route, Step, TablePlan};
 use crate::report::grid::grid;
-use crate::report::text::{Colour, Page, bytes, count, escape, number};
+use crate::report::text::{Colour, Page, bytes, count, duration, escape, number};
 use crate::schema::{Change, Rewrite};
 
 /// So many tables are listed, the largest; the rest is counted.
@@ -15,17 +17,18 @@ const LISTED_TABLES: usize = 20;
 pub(super) const LISTED_CHANGES: usize = 3;
 
 /// The whole plan.
-pub fn plan(plan: &Plan, page: Page) -> String {
+pub fn plan(document: &Document, page: Page) -> String {
+    let plan = &document.plan;
     let mut out = String::new();
-    page.wrap(
-        &mut out,
-        "plan ",
-        &format!("{}, {}", escape(&plan.run), count(plan.jobs.into(), "lane", "lanes")),
-    );
+    let place = |place: &Place| format!("{} (PostgreSQL {})", place.database.name, place.server);
+    let places = format!("{} to {}", place(&document.source), place(&document.target));
+    let lanes = count(plan.jobs.into(), "lane", "lanes");
+    page.wrap(&mut out, "plan ", &format!("{}, {lanes}", escape(&places)));
+    extensions(&document.extensions, page, &mut out);
     replaced(plan, page, &mut out);
     schema(plan, page, &mut out);
     copy(plan, page, &mut out);
-    indexes(plan, page, &mut out);
+    indexes(plan, document.workers, page, &mut out);
     finish(plan, page, &mut out);
     rewrites(plan, page, &mut out);
     if !plan.not_carried.is_empty() {
@@ -34,7 +37,36 @@ pub fn plan(plan: &Plan, page: Page) -> String {
             page.wrap(&mut out, "  ", &format!("{}: {}", escape(&left.object), escape(&left.reason)));
         }
     }
+    estimate(document, page, &mut out);
     out
+}
+
+fn extensions(extensions: &[ExtensionVersions], page: Page, out: &mut String) {
+    if extensions.is_empty() {
+        return;
+    }
+    head(page, out, "extensions", "version on the source, and the one that the target has or would create");
+    for found in extensions {
+        let target = found.target.as_deref().unwrap_or("not offered");
+        page.wrap(out, "  ", &escape(&format!("{}: {} -> {target}", found.name, found.source)));
+    }
+}
+
+fn estimate(document: &Document, page: Page, out: &mut String) {
+    let estimate = &document.estimate;
+    let sizes = format!(
+        "tables {}, indexes {}, large objects {}",
+        bytes(estimate.table_bytes),
+        bytes(estimate.index_bytes),
+        bytes(estimate.large_object_bytes)
+    );
+    head(page, out, "estimate", &sizes);
+    page.wrap(out, "  ", &estimate.bytes_basis);
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a window are far below 2^52")]
+    let time = estimate.seconds.map_or("time unknown".into(), |seconds| {
+        format!("the window will take about {}", duration(seconds as f64))
+    });
+    page.wrap(out, "  ", &format!("{time}: {}", estimate.seconds_basis));
 }
 
 fn head(page: Page, out: &mut String, title: &str, text: &str) {
@@ -137,18 +169,24 @@ fn format(table: &TablePlan) -> &'static str {
     }
 }
 
-fn indexes(plan: &Plan, page: Page, out: &mut String) {
+fn indexes(plan: &Plan, workers: u32, page: Page, out: &mut String) {
     let steps = steps(plan, |phase| matches!(phase, Phase::Build { .. } | Phase::ForeignKey { .. }));
     let foreign_keys =
         steps.iter().filter(|step| matches!(step.phase, Phase::ForeignKey { .. })).count() as u64;
     let builds = steps.len() as u64 - foreign_keys;
     let text = format!(
-        "{}, {}, {} of memory at once",
+        "{}, {}",
         count(builds, "index or constraint", "indexes and constraints"),
-        count(foreign_keys, "foreign key", "foreign keys"),
-        bytes(plan.index_memory)
+        count(foreign_keys, "foreign key", "foreign keys")
     );
     head(page, out, "indexes", &text);
+    let text = format!(
+        "{} of memory for all that are built at once, and up to {} for each, as the target is set",
+        bytes(plan.index_memory),
+        count(workers.into(), "parallel worker", "parallel workers")
+    );
+    page.wrap(out, "  ", &text);
+    by_memory(&steps, page, out);
     let vectors: Vec<Vec<String>> = steps
         .iter()
         .filter_map(|step| Some((step, step.vector_index.as_ref()?)))
@@ -169,9 +207,42 @@ fn indexes(plan: &Plan, page: Page, out: &mut String) {
     admin(&steps, page, out);
 }
 
+/// How many builds get how much memory.
+fn by_memory(steps: &[&Step], page: Page, out: &mut String) {
+    let mut sizes: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+    let plain = |step: &&&Step| matches!(step.phase, Phase::Build { .. }) && step.vector_index.is_none();
+    for step in steps.iter().filter(plain) {
+        sizes.entry(step.maintenance_work_mem).or_default().push(&step.object);
+    }
+    for (memory, objects) in sizes.iter().rev() {
+        let memory = match memory {
+            0 => "with the memory that the target is set to".to_owned(),
+            memory => format!("with {} each", bytes(*memory)),
+        };
+        let names = crate::preflight::few(objects.iter().map(|object| escape(object)));
+        page.wrap(out, "  ", &format!("{memory}: {names}"));
+    }
+}
+
+/// Whether a step gives rights.
+fn is_grant(step: &Step) -> bool {
+    ["ACL ", "DEFAULT ACL ", "grants "].iter().any(|kind| step.object.starts_with(kind))
+}
+
 fn finish(plan: &Plan, page: Page, out: &mut String) {
     let steps = steps(plan, |phase| matches!(phase, Phase::Finish));
     head(page, out, "finish", &count(steps.len() as u64, "step", "steps"));
+    for step in steps.iter().filter(|step| step.object.starts_with("setting ") && step.route == Route::Owner)
+    {
+        page.wrap(out, "  ", &step.shown().join("; "));
+    }
+    let grants: Vec<&Step> = plan.steps.iter().filter(|step| is_grant(step)).collect();
+    if !grants.is_empty() {
+        let names = crate::preflight::few(grants.iter().map(|step| escape(&step.object)));
+        let text =
+            format!("{}: {names}", count(grants.len() as u64, "object with grants", "objects with grants"));
+        page.wrap(out, "  ", &text);
+    }
     let views: Vec<String> = plan.materialized_views.iter().map(|view| view.name.to_string()).collect();
     if !views.is_empty() {
         page.wrap(out, "  ", &format!("refreshed and compared apart: {}", escape(&views.join(", "))));
@@ -234,12 +305,13 @@ mod tests {
 
     #[test]
     fn a_plan_for_a_person() {
-        insta::assert_snapshot!(plan(&sample::plan(), sample::PAGE));
+        insta::assert_snapshot!(plan(&sample::document(), sample::PAGE));
     }
 
     #[test]
     fn a_plan_names_every_admin_statement_and_counts_small_tables() {
-        let mut many = sample::plan();
+        let mut document = sample::document();
+        let many = &mut document.plan;
         let small = many.tables[0].clone();
         many.tables.extend((0..30).map(|number| {
             let mut table = small.clone();
@@ -247,8 +319,9 @@ mod tests {
             table.bytes = 8192;
             table
         }));
-        let text = plan(&many, sample::PAGE);
-        let statements: Vec<&String> = many
+        let text = plan(&document, sample::PAGE);
+        let statements: Vec<&String> = document
+            .plan
             .steps
             .iter()
             .filter(|step| step.route == Route::Admin)

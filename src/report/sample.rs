@@ -4,12 +4,15 @@ mod reports;
 
 use std::collections::BTreeSet;
 
+use crate::catalog::DatabaseIdentity;
 use crate::error::{Class, Error, Exit, Fault};
-use crate::event::{Event, Stage};
+use crate::event::{Event, ExtensionVersions, Stage};
 use crate::pg::{Oid, QualifiedName};
 use crate::plan::columns::{ColumnPlan, Treatment};
+use crate::plan::document::{Document, Estimate, Place, VERSION};
 use crate::plan::{
-    Chunk, LargeObjectBatch, LockMode, NotCarried, Phase, Plan, Route, Step, TablePlan, VectorIndexPlan,
+    Chunk, LargeObjectBatch, LockMode, NotCarried, Phase, Plan, Route, Step, TablePlan, VectorIndexChoice,
+    VectorIndexPlan,
 };
 use crate::preflight::{Finding, Severity};
 use crate::report::progress::{StageTiming, TableTiming, Timings};
@@ -17,6 +20,7 @@ use crate::report::text::Page;
 use crate::report::verdict::Scope;
 use crate::schema::rewrite::{Owners, Roles};
 use crate::schema::{Change, Rewrite};
+use crate::settings::Choices;
 use crate::verify::{Aspect, Comparison, Outcome, TableResult, VectorSearchResult};
 
 pub(crate) use reports::{report, stopped};
@@ -316,6 +320,45 @@ pub(crate) fn plan() -> Plan {
             reason: "it would begin to replicate into both databases".into(),
         }],
     }
+}
+
+/// The plan, as it is kept.
+pub(crate) fn document() -> Document {
+    let place = |oid, name: &str, major| Place {
+        database: DatabaseIdentity {
+            system_identifier: Some("7300".into()),
+            oid: Oid(oid),
+            name: name.into(),
+        },
+        server: format!("{major}.4"),
+        major,
+    };
+    let extension = |name: &str, source: &str, target: Option<&str>| ExtensionVersions {
+        name: name.into(),
+        source: source.into(),
+        target: target.map(Into::into),
+    };
+    Document {
+        version: VERSION,
+        pgmove: env!("CARGO_PKG_VERSION").into(),
+        source: place(16_384, "immich", 14),
+        target: place(16_385, "app", 18),
+        extensions: vec![extension("vector", "0.5.1", Some("0.8.1")), extension("vectors", "0.2.0", None)],
+        choices: Choices { owner: None, vector_index: VectorIndexChoice::Auto },
+        chunk_bytes: None,
+        workers: 2,
+        estimate: Estimate {
+            table_bytes: 312_316_384,
+            index_bytes: 90_000_000,
+            large_object_bytes: 0,
+            bytes_basis: "sizes on the source's disk, free space within them among it".into(),
+            seconds: None,
+            seconds_basis: "nothing was measured yet".into(),
+        },
+        plan: plan(),
+        sha256: String::new(),
+    }
+    .seal()
 }
 
 /// A move of two lanes: what is heard, and when, in milliseconds.

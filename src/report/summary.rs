@@ -1,5 +1,7 @@
 //! A run's report as a text, as it stood at the run's end.
 
+use std::fmt::Write as _;
+
 use crate::report::document::{Conclusion, Report};
 use crate::report::process::Finding;
 use crate::report::status::time;
@@ -39,6 +41,10 @@ pub fn summary(report: &Report, is_verbose: bool, page: Page) -> String {
     // The verdict has been told, and is the last word unless something came after it.
     if comparison.is_none() || !report.conclusion.state.is_verdict() {
         out.push_str(&conclusion(&report.conclusion, page));
+    }
+    if let Some(rehearsal) = &report.rehearsal {
+        let _ = writeln!(out);
+        out.push_str(&rehearsal.text(page));
     }
     out
 }

@@ -32,6 +32,7 @@ use crate::transfer::archive::contents::{self, Hashed, Recomputed, RowPlan};
 use crate::transfer::archive::{Archive, FileRecord, Level, Writer, ensure_vacant};
 use crate::transfer::lane::{Found, Lane, LaneError, Move, Origin};
 use crate::transfer::pool::{self, Ended};
+use crate::transfer::rate::Rate;
 use crate::transfer::schedule::Schedule;
 use crate::transfer::snapshot::Snapshot;
 use crate::transfer::work::{self, Work};
@@ -237,6 +238,7 @@ async fn copy(
         plan: plan.clone(),
         events: events.clone(),
         stall: settings.stall,
+        rate: settings.max_rate.map(Rate::new),
         found: Mutex::new(Found::new(plan.tables.len())),
         pages: vec![],
         builders: Mutex::default(),

@@ -3,7 +3,7 @@
 use crate::cutover::freeze::FreezePlan;
 use crate::error::{Class, Exit, Fault};
 use crate::pg::SessionError;
-use crate::plan::Plan;
+use crate::plan::document::Document;
 use crate::preflight::Finding;
 use crate::report::Scope;
 use crate::transfer::digest::Digest;
@@ -20,7 +20,7 @@ pub enum Outcome {
     /// A dry run: what would be done.
     Planned {
         /// The plan.
-        plan: Box<Plan>,
+        document: Box<Document>,
         /// Warnings of the check.
         findings: Vec<Finding>,
         /// The source's digests by table, if they were asked for.

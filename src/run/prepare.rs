@@ -77,7 +77,9 @@ impl Context<'_> {
             plan.large_objects.clone_from(&stored.rows.large_objects);
             findings.extend(Self::unloadable(stored, checked));
         }
-        Ok(Prepared { plan, entries, findings })
+        let mut prepared = Prepared { plan, entries, findings };
+        self.keep_to_given(&mut prepared, checked, snapshot);
+        Ok(prepared)
     }
 
     /// Who may set what the source's database has set.
@@ -136,9 +138,10 @@ impl Context<'_> {
         } else {
             None
         };
+        let document = Box::new(self.document(&checked, &snapshot, &prepared.plan));
         snapshot.release().await;
         let freeze = self.freeze_plan().await?.map(Box::new);
-        Ok(Outcome::Planned { plan: Box::new(prepared.plan.shown()), findings, digests, freeze })
+        Ok(Outcome::Planned { document, findings, digests, freeze })
     }
 
     async fn digests(&self, plan: &Plan, snapshot: &Snapshot) -> Result<Vec<(String, Digest)>, Error> {
@@ -160,7 +163,7 @@ impl Context<'_> {
             self.events.emit(Event::Progress { stage: Stage::Verify, lane: 0, rows, bytes });
         };
         let stall = self.settings.connections.stall;
-        let digest = relay::read(rows, table.columns.len(), &table.masked(), stall, progress)
+        let digest = relay::read(rows, table.columns.len(), &table.masked(), stall.into(), progress)
             .await
             .map_err(|source| Error::new(Exit::Resumable, Unreadable { what: what.clone(), source }))?;
         session.copy_ended().await.map_err(failed)?;

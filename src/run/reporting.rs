@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Outcome, Source, resume};
+use super::{Context, Outcome, Source, planned, resume};
 use crate::error::{Error, Exit};
-use crate::event::{Event, Events, ExtensionVersions, Versions};
+use crate::event::{Event, Events, Versions};
 use crate::journal::{PLAN, Record, RunDirectory};
 use crate::plan::Plan;
 use crate::preflight::Finding;
@@ -136,6 +136,8 @@ fn settings(settings: &RunSettings, choices: &Choices) -> BTreeMap<String, Strin
         ("jobs", Some(by_itself(settings.jobs.map(u64::from)))),
         ("chunk-size", Some(by_itself(settings.chunk_bytes.map(|bytes| bytes / MIB)))),
         ("index-memory", Some(by_itself(settings.index_memory.map(|bytes| bytes / MIB)))),
+        ("max-rate", settings.max_rate.map(|bytes| (bytes / MIB).to_string())),
+        ("plan", settings.given_plan.as_ref().map(|plan| format!("SHA-256 {}", plan.sha256))),
         ("accept-writes", Some(settings.accept_writes.to_string())),
         ("keep-ledger", Some(settings.keep_ledger.to_string())),
         ("vector-index", Some(choices.vector_index.to_string())),
@@ -149,22 +151,12 @@ fn settings(settings: &RunSettings, choices: &Choices) -> BTreeMap<String, Strin
 impl Context<'_> {
     /// Tells the result of the check.
     pub(super) fn announce_check(&self, checked: &Checked) {
-        let extension = |found: &crate::catalog::Extension| {
-            let offered = checked.target.available_extensions.iter().find(|other| other.name == found.name);
-            ExtensionVersions {
-                name: found.name.clone(),
-                source: found.version.clone(),
-                target: offered.map(|offered| {
-                    offered.installed_version.as_ref().unwrap_or(&offered.default_version).clone()
-                }),
-            }
-        };
         self.events.emit(Event::Checked {
             versions: Versions {
                 source: checked.source.server.version.clone(),
                 target: checked.target.server.version.clone(),
                 client_tools: checked.tools.as_ref().ok().map(|tools| tools.version.to_string()),
-                extensions: checked.source.extensions.iter().map(extension).collect(),
+                extensions: planned::extensions(checked),
             },
             findings: checked.findings.clone(),
         });

@@ -18,7 +18,8 @@ use crate::transfer::archive::{Archive, Writer};
 use crate::transfer::digest::Digest;
 use crate::transfer::pages::Pages;
 use crate::transfer::pool::Worker;
-use crate::transfer::relay::RelayError;
+use crate::transfer::rate::Rate;
+use crate::transfer::relay::{Pace, RelayError};
 use crate::transfer::work::Work;
 
 mod build;
@@ -50,12 +51,21 @@ pub struct Move {
     pub events: Events,
     /// How long a stream may stand still.
     pub stall: Duration,
+    /// How much all lanes read from the source in a second.
+    pub rate: Option<Rate>,
     /// What the lanes found out.
     pub found: Mutex<Found>,
     /// The pages of the target's tables, by position in the plan.
     pub pages: Vec<Pages>,
     /// Server processes that build, by lane, for whoever watches their progress.
     pub builders: Mutex<std::collections::BTreeMap<usize, (i32, String)>>,
+}
+
+impl Move {
+    /// How what comes from the source is read.
+    fn pace(&self) -> Pace<'_> {
+        Pace { stall: self.stall, rate: self.rate.as_ref() }
+    }
 }
 
 /// Where the rows of a move come from.

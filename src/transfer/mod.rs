@@ -8,6 +8,7 @@ pub mod large_object;
 pub mod ledger;
 pub mod pages;
 pub mod pool;
+pub mod rate;
 pub mod relay;
 pub mod schedule;
 pub mod snapshot;

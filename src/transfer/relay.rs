@@ -19,6 +19,7 @@ use tokio_postgres::{CopyInSink, CopyOutStream};
 use crate::transfer::archive::{ArchiveError, MemberWriter};
 use crate::transfer::convert::{self, ConvertError};
 use crate::transfer::digest::{Digest, Digester, RowError, first_row};
+use crate::transfer::rate::Rate;
 
 /// How many bytes are gathered before they are handed to the target.
 pub const BUFFER: usize = 64 * 1024;
@@ -28,6 +29,22 @@ pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// The field count that ends a COPY BINARY stream.
 pub(crate) const TRAILER: &[u8] = &[0xff, 0xff];
+
+/// How slow a stream may be, and how fast.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace<'a> {
+    /// How long it may stand still.
+    pub stall: Duration,
+    /// How much of it is read in a second, with all others.
+    pub rate: Option<&'a Rate>,
+}
+
+/// As fast as it comes.
+impl From<Duration> for Pace<'static> {
+    fn from(stall: Duration) -> Self {
+        Pace { stall, rate: None }
+    }
+}
 
 /// What the rows look like on the wire.
 #[derive(Debug, Clone)]
@@ -121,7 +138,7 @@ pub async fn relay(
     source: impl Stream<Item = Result<Bytes, RelayError>>,
     target: CopyInSink<Bytes>,
     rows: &Rows,
-    stall: Duration,
+    pace: Pace<'_>,
     archive: &mut Option<MemberWriter>,
     progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
@@ -130,9 +147,9 @@ pub async fn relay(
         if let Some(archive) = archive.as_mut() {
             archive.write(&bytes).await?;
         }
-        feed(&mut target, bytes, stall).await
+        feed(&mut target, bytes, pace.stall).await
     };
-    let digest = drive(source, State::new(rows, Some(buffer())), stall, pass_on, progress).await?;
+    let digest = drive(source, State::new(rows, Some(buffer())), pace, pass_on, progress).await?;
     // Finishing waits for triggers-free but possibly long work on the server (a large last buffer, WAL): the
     // server's own progress is not visible here, so the deadline is on the connection's keepalive.
     let loaded = target.finish().await.map_err(RelayError::Target)?;
@@ -145,21 +162,21 @@ pub async fn store(
     source: impl Stream<Item = Result<Bytes, RelayError>>,
     archive: &mut MemberWriter,
     rows: &Rows,
-    stall: Duration,
+    pace: Pace<'_>,
     progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
     let write = async |bytes: Bytes| Ok(archive.write(&bytes).await?);
-    drive(source, State::new(rows, Some(buffer())), stall, write, progress).await
+    drive(source, State::new(rows, Some(buffer())), pace, write, progress).await
 }
 
 /// Reads all rows of `source`, and gives their digest as [`relay`] does.
 pub async fn examine(
     source: impl Stream<Item = Result<Bytes, RelayError>>,
     rows: &Rows,
-    stall: Duration,
+    pace: Pace<'_>,
     progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
-    drive(source, State::new(rows, None), stall, async |_| Ok(()), progress).await
+    drive(source, State::new(rows, None), pace, async |_| Ok(()), progress).await
 }
 
 /// Reads all rows of `source`, a COPY BINARY of what is hashed, and returns their digest.
@@ -167,25 +184,25 @@ pub async fn read(
     source: CopyOutStream,
     columns: usize,
     masked: &[usize],
-    stall: Duration,
+    pace: Pace<'_>,
     progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
     let rows = Rows::Binary { columns, masked: masked.to_vec(), embedded: Vec::new(), is_archived: false };
-    examine(from_server(source), &rows, stall, progress).await
+    examine(from_server(source), &rows, pace, progress).await
 }
 
 /// Takes rows until `source` ends; what they become goes to `take` in pieces of about [`BUFFER`].
 async fn drive(
     source: impl Stream<Item = Result<Bytes, RelayError>>,
     mut state: State,
-    stall: Duration,
+    pace: Pace<'_>,
     mut take: impl AsyncFnMut(Bytes) -> Result<(), RelayError>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Digest, RelayError> {
     let mut source = std::pin::pin!(source);
     let mut reported = 0;
     loop {
-        let message = next(&mut source, stall).await?;
+        let message = next(&mut source, pace.stall).await?;
         let is_last = message.is_none();
         match message {
             Some(message) => state.take(&message)?,
@@ -195,6 +212,9 @@ async fn drive(
             let length = std::mem::take(&mut state.pending) as u64;
             if let Some(out) = &mut state.out {
                 take(out.split().freeze()).await?;
+            }
+            if let Some(rate) = pace.rate {
+                rate.pay(length).await;
             }
             let count = state.count();
             progress(count - reported, length);

@@ -229,12 +229,17 @@ impl Lane {
             .await
             .map_err(|error| stream(RelayError::Source(error)))?;
         let (events, lane, stage) = (&request.events, self.number, Stage::Verify);
-        let digest =
-            relay::read(rows, planned.columns.len(), &planned.masked(), request.stall, |rows, bytes| {
+        let digest = relay::read(
+            rows,
+            planned.columns.len(),
+            &planned.masked(),
+            request.stall.into(),
+            |rows, bytes| {
                 events.emit(Event::Progress { stage, lane, rows, bytes });
-            })
-            .await
-            .map_err(stream)?;
+            },
+        )
+        .await
+        .map_err(stream)?;
         session.copy_ended().await.map_err(refused)?;
         Ok(digest)
     }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::pgmove;
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/archive.md",
@@ -17,6 +17,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/findings.md",
     "docs/kubernetes.md",
     "docs/performance.md",
+    "docs/plan.md",
     "docs/report.md",
     "docs/settings.md",
     "docs/troubleshooting.md",
@@ -105,7 +106,7 @@ fn exit_codes_are_documented_as_they_are() {
 }
 
 /// The code whose messages docs/troubleshooting.md has, all of them.
-const EXPLAINED: [&str; 16] = [
+const EXPLAINED: [&str; 18] = [
     "src/cli/commands.rs",
     "src/cli/connections/endpoint.rs",
     "src/cli/layers/error.rs",
@@ -117,9 +118,11 @@ const EXPLAINED: [&str; 16] = [
     "src/pg/lock_wait.rs",
     "src/pg/session.rs",
     "src/pg/tls.rs",
+    "src/plan/document.rs",
     "src/run/claim.rs",
     "src/run/replace.rs",
     "src/run/resume.rs",
+    "src/run/scratch_database.rs",
     "src/run/watch.rs",
     "src/schema/client.rs",
 ];

@@ -19,6 +19,8 @@ mod locks;
 mod memory;
 mod moves;
 mod needs_superuser;
+mod plan;
+mod rehearse;
 mod replace;
 mod report;
 mod resume;

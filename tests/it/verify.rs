@@ -366,10 +366,15 @@ async fn the_server_hashes_rows_as_pgmove_does() {
         assert!(tables.iter().any(|table| table.text_reason().is_some()), "some types are hashed as text");
         for table in &tables {
             let rows = session.copy_out(&table.copy_hashed(Chunk::WHOLE)).await.expect("rows");
-            let here =
-                relay::read(rows, table.columns.len(), &table.masked(), Duration::from_secs(9), |_, _| ())
-                    .await
-                    .expect("proper rows");
+            let here = relay::read(
+                rows,
+                table.columns.len(),
+                &table.masked(),
+                Duration::from_secs(9).into(),
+                |_, _| (),
+            )
+            .await
+            .expect("proper rows");
             session.copy_ended().await.expect("the session goes on");
             let there = hash::digest(&session, table, Chunk::WHOLE).await.expect("a digest");
             assert_eq!(here, there, "{} on {major}", table.name);

@@ -55,6 +55,7 @@ pub fn page(report: &Report) -> String {
             body {
                 h1 { "pgmove run " (Shown(&report.run)) }
                 (verdict(report))
+                (sections::rehearsal(report))
                 (facts(report))
                 (sections::checks(report))
                 (pictures(report))

@@ -47,6 +47,28 @@ fn table(headings: &[&str], rows: Vec<Vec<Markup>>) -> Markup {
     }
 }
 
+/// What a rehearsal has shown.
+pub(super) fn rehearsal(report: &Report) -> Markup {
+    html! {
+        @if let Some(found) = &report.rehearsal {
+            h2 { "Rehearsal" }
+            p { "This was a rehearsal: " (Shown(&found.target)) " was not touched, and is not moved to." }
+            @if let Some(window) = &found.window {
+                p { strong { (Shown(&window.sentence())) } }
+                @let rows = window.parts.iter().map(|part| {
+                    vec![html! { (Shown(&part.name)) }, html! { (duration(part.seconds)) }]
+                });
+                (table(&["_part of the window", ">time"], rows.collect()))
+                @if !window.shorter.is_empty() {
+                    p { "What would make it shorter:" }
+                    ul { @for advice in &window.shorter { li { (Shown(advice)) } } }
+                }
+            }
+            @if let Some(space) = &found.space { p { "Space on the target, at the most: " (space.text()) } }
+        }
+    }
+}
+
 /// What was compared, and what of that is not equal.
 pub(super) fn checks(report: &Report) -> Markup {
     let mut aspects: BTreeMap<Aspect, [u64; 4]> = BTreeMap::new();

@@ -113,7 +113,7 @@ async fn read_rows(
 ) -> Result<Digest, ArchiveError> {
     let format = if matches!(rows, Rows::Text) { WireFormat::Text } else { WireFormat::Binary };
     let stream = super::rows(archive.read(member)?, format);
-    let digest = relay::examine(stream, rows, STALL, |_, bytes| read(bytes)).await;
+    let digest = relay::examine(stream, rows, STALL.into(), |_, bytes| read(bytes)).await;
     confirm(archive, member, rows, digest).map_err(|error| match error {
         RelayError::Archive(error) => error,
         // The disk stands still.

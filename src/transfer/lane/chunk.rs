@@ -43,9 +43,15 @@ impl Lane {
                 let format = if matches!(rows, Rows::Text) { WireFormat::Text } else { WireFormat::Binary };
                 let stored = archive.read(&member).map_err(RelayError::from).map_err(stream)?;
                 let stored = archive::rows(stored, format);
-                let read =
-                    relay::relay(stored, into, &rows.clone().archived(), shared.stall, &mut None, progress)
-                        .await;
+                let read = relay::relay(
+                    stored,
+                    into,
+                    &rows.clone().archived(),
+                    shared.stall.into(),
+                    &mut None,
+                    progress,
+                )
+                .await;
                 let digest = confirm(archive, &member, &rows, read).map_err(stream)?;
                 target.copy_ended().await.map_err(|error| session(target.failed("end the COPY", error)))?;
                 digest
@@ -60,7 +66,7 @@ impl Lane {
                 };
                 let out = source.copy_out(&planned.copy_out(range)).await;
                 let out = relay::from_server(out.map_err(RelayError::Source).map_err(stream)?);
-                let digest = relay::relay(out, into, &rows, shared.stall, &mut file, progress)
+                let digest = relay::relay(out, into, &rows, shared.pace(), &mut file, progress)
                     .await
                     .map_err(stream)?;
                 for side in [source, target] {
@@ -101,7 +107,7 @@ impl Lane {
         let out =
             source.copy_out(&planned.copy_out(range)).await.map_err(RelayError::Source).map_err(stream)?;
         let digest =
-            relay::store(relay::from_server(out), &mut file, &planned.rows(), shared.stall, progress)
+            relay::store(relay::from_server(out), &mut file, &planned.rows(), shared.pace(), progress)
                 .await
                 .map_err(stream)?;
         source.copy_ended().await.map_err(|error| LaneError::Session {
@@ -129,7 +135,7 @@ impl Lane {
         }
         let rows = source.copy_out(&planned.copy_hashed(range)).await.map_err(RelayError::Source)?;
         let (columns, masked) = (planned.columns.len(), planned.masked());
-        let hashed = relay::read(rows, columns, &masked, self.shared.stall, |_, _| ()).await?;
+        let hashed = relay::read(rows, columns, &masked, self.shared.pace(), |_, _| ()).await?;
         source.copy_ended().await.map_err(RelayError::Source)?;
         if hashed.rows != digest.rows {
             return Err(RelayError::Count { sent: hashed.rows, loaded: digest.rows });

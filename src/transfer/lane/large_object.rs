@@ -95,8 +95,14 @@ impl Lane {
                 let source = source.expect("a move from a server has a session there");
                 let failed = |source| LaneError::Session { what: what.to_owned(), source };
                 let objects = describe(source, shared.plan.large_objects[batch]).await.map_err(failed)?;
-                let passed =
-                    pieces(source, &objects, async |piece| sink.put(piece).await.map_err(PassError::Lane));
+                let passed = pieces(source, &objects, async |piece| {
+                    let length = piece.bytes.len() as u64;
+                    sink.put(piece).await.map_err(PassError::Lane)?;
+                    if let Some(rate) = &shared.rate {
+                        rate.pay(length).await;
+                    }
+                    Ok::<_, PassError>(())
+                });
                 passed.await.map_err(|error| error.within(what))?;
                 if let Some(writer) = &shared.archive {
                     let written = writer.attach_document(&attachment(batch), &objects).await;

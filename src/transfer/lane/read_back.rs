@@ -47,12 +47,17 @@ impl Lane {
         target.run(begin, "begin").await.map_err(session)?;
         let rows =
             target.copy_out(&planned.copy_hashed(range)).await.map_err(RelayError::Target).map_err(stream)?;
-        let digest =
-            relay::read(rows, planned.columns.len(), &planned.masked(), shared.stall, |rows, bytes| {
+        let digest = relay::read(
+            rows,
+            planned.columns.len(),
+            &planned.masked(),
+            shared.stall.into(),
+            |rows, bytes| {
                 shared.events.emit(Event::Progress { stage: Stage::Verify, lane, rows, bytes });
-            })
-            .await
-            .map_err(stream)?;
+            },
+        )
+        .await
+        .map_err(stream)?;
         target.copy_ended().await.map_err(|error| LaneError::Session {
             what: what.clone(),
             source: target.failed("end the COPY", error),

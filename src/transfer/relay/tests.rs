@@ -73,3 +73,20 @@ fn embeddings_are_converted_in_every_row_of_a_message() {
     assert_eq!(digests[0].rows, 2);
     assert_eq!(digests[0], digests[1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_what_was_read_to_be_paid_is_no_stall() {
+    let rate = Rate::new(1024);
+    let pace = Pace { stall: Duration::from_secs(1), rate: Some(&rate) };
+    let messages = [message(&[HEADER, ROW]), Bytes::from(ROW.repeat(BUFFER)), message(&[TRAILER])];
+    let source = futures_util::stream::iter(messages).then(async |message| {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        Ok(message)
+    });
+    let rows = Rows::Binary { columns: 1, masked: vec![], embedded: vec![], is_archived: false };
+    let begun = tokio::time::Instant::now();
+    let digest = examine(source, &rows, pace, |_, _| ()).await.expect("it is slow, and does not stand still");
+    assert_eq!(digest.rows, BUFFER as u64 + 1);
+    let seconds = begun.elapsed().as_secs();
+    assert!(seconds >= (ROW.len() * BUFFER / 1024) as u64, "{seconds}");
+}

@@ -1,0 +1,63 @@
+//! `pgmove rehearse`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::Choices;
+use super::commands::{Ended, Failed, MIB, ended, run_dir};
+use super::connections;
+use super::endpoints::Endpoints;
+use crate::event::Events;
+use crate::report::Again;
+use crate::run;
+use crate::settings::RunSettings;
+
+/// What `pgmove rehearse` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Where the report of the rehearsal is kept [default: pgmove-runs/<database>-rehearsal]
+    #[arg(long = "run-dir", value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+    /// How many lanes load and build at once [default: from the servers and this machine]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    index_memory: Option<u64>,
+    /// Split tables into chunks of about this size [default: from size and jobs]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
+    chunk_size: Option<u64>,
+    /// Read no more than this from the source in a second, on all lanes together [default: no limit]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
+    max_rate: Option<u64>,
+    #[command(flatten)]
+    endpoints: Endpoints,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+pub(super) async fn rehearse(
+    options: &Arguments,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<Ended, Failed> {
+    let connections = connections::of(&options.endpoints, stop).await?;
+    let source = connections.source.as_ref().expect("a rehearsal has a source");
+    let beside = || run::rehearse::directory_beside(&run_dir(None, source.database()));
+    let run_dir = options.directory.clone().unwrap_or_else(beside);
+    let settings = RunSettings {
+        choices: connections::choices(&options.choices),
+        jobs: options.jobs,
+        chunk_bytes: options.chunk_size.map(|size| size * MIB),
+        index_memory: options.index_memory.map(|size| size * MIB),
+        accept_writes: true,
+        max_rate: options.max_rate.map(|rate| rate * MIB),
+        ..RunSettings::new(connections, run_dir)
+    };
+    let again = Again::Anew(run::rehearse::AGAIN);
+    let rehearsed = Box::pin(run::rehearse(&settings, events, stop)).await;
+    let (outcome, rehearsal) = rehearsed.map_err(|error| Failed { error, again })?;
+    Ok(Ended { rehearsal, ..ended(outcome) })
+}

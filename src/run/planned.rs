@@ -1,0 +1,106 @@
+//! A plan that was made before the run: made anew, compared with its file, and kept to.
+
+use super::prepare::Prepared;
+use super::rehearse::directory_beside;
+use super::{Checked, Context, Source};
+use crate::event::ExtensionVersions;
+use crate::plan::Plan;
+use crate::plan::compare::{Difference, differences};
+use crate::plan::document::{Document, Estimate, Place, VERSION};
+use crate::preflight::{Finding, Severity};
+use crate::report::Report;
+use crate::report::files::{self, REPORT};
+use crate::transfer::snapshot::Snapshot;
+
+impl Context<'_> {
+    /// The plan as a document.
+    pub(super) fn document(&self, checked: &Checked, snapshot: &Snapshot, plan: &Plan) -> Document {
+        let workers = checked.target.server.settings.max_parallel_maintenance_workers;
+        Document {
+            version: VERSION,
+            pgmove: env!("CARGO_PKG_VERSION").to_owned(),
+            source: Place::of(&checked.source),
+            target: Place::of(&checked.target),
+            extensions: extensions(checked),
+            choices: self.choices.clone(),
+            chunk_bytes: self.settings.chunk_bytes,
+            workers: u32::try_from(workers).unwrap_or_default(),
+            estimate: self.estimate(snapshot),
+            plan: plan.clone(),
+            sha256: String::new(),
+        }
+        .seal()
+    }
+
+    fn estimate(&self, snapshot: &Snapshot) -> Estimate {
+        let catalog = &snapshot.catalog;
+        let rehearsed = self.rehearsed();
+        Estimate {
+            table_bytes: catalog.tables.iter().map(|table| table.total_bytes).sum(),
+            index_bytes: catalog.indexes.iter().map(|index| index.bytes).sum(),
+            large_object_bytes: catalog.large_objects.bytes,
+            bytes_basis: "sizes on the source's disk, free space within them among it".into(),
+            seconds: rehearsed.as_ref().map(|(seconds, _)| *seconds),
+            seconds_basis: rehearsed
+                .map_or_else(|| "nothing was measured yet (pgmove rehearse does)".into(), |(_, basis)| basis),
+        }
+    }
+
+    /// How long the last rehearsal of this move took, in seconds, and when it was.
+    fn rehearsed(&self) -> Option<(u64, String)> {
+        let directory = directory_beside(&self.settings.run_dir);
+        let report: Report = files::read(&directory, REPORT).ok().flatten()?;
+        let rehearsal = report.rehearsal?;
+        let Source::Server(source) = &self.source else { return None };
+        let is_same = report.source == source.conninfo.to_string()
+            && rehearsal.target == self.target.conninfo.to_string();
+        let window = rehearsal.window.filter(|_| is_same)?;
+        let when = report.scope.as_of?.strftime("%Y-%m-%d %H:%M UTC");
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a window has few seconds"
+        )]
+        let seconds = window.seconds.ceil() as u64;
+        Some((seconds, format!("as long as the rehearsal of {when} took")))
+    }
+
+    /// Keeps a new plan to the one that the user gave: its chunks; what cannot be kept refuses the run.
+    pub(super) fn keep_to_given(&self, prepared: &mut Prepared, checked: &Checked, snapshot: &Snapshot) {
+        let Some(given) = &self.settings.given_plan else { return };
+        let now = self.document(checked, snapshot, &prepared.plan);
+        let changed = differences(given, &now);
+        if changed.is_empty() {
+            for (table, planned) in prepared.plan.tables.iter_mut().zip(&given.plan.tables) {
+                // The last one has no end, so they hold the whole table however it has grown.
+                table.chunks.clone_from(&planned.chunks);
+            }
+        }
+        prepared.findings.extend(changed.into_iter().map(finding));
+    }
+}
+
+/// What the source has, and what the target offers for it.
+pub(super) fn extensions(checked: &Checked) -> Vec<ExtensionVersions> {
+    let extension = |found: &crate::catalog::Extension| {
+        let offered = checked.target.available_extensions.iter().find(|other| other.name == found.name);
+        ExtensionVersions {
+            name: found.name.clone(),
+            source: found.version.clone(),
+            target: offered.map(|offered| {
+                offered.installed_version.as_ref().unwrap_or(&offered.default_version).clone()
+            }),
+        }
+    };
+    checked.source.extensions.iter().map(extension).collect()
+}
+
+fn finding(Difference { title, evidence }: Difference) -> Finding {
+    Finding {
+        id: "plan-changed",
+        severity: Severity::Blocking,
+        title,
+        evidence,
+        remedy: "make the plan again (pgmove plan --save FILE), read it, and run by that".into(),
+    }
+}

@@ -1,0 +1,279 @@
+//! `pgmove rehearse`: the whole move into a scratch database of the target, timed, measured, verified, and dropped.
+//!
+//! ```text
+//! left-overs dropped -> scratch database -> the stages of a run, into it -> scratch database dropped
+//!                                             (its size is watched)
+//! ```
+//!
+//! The source sees what a run without a fence shows it: a snapshot, and reading. Nothing can be gone on with: the scratch
+//! database is dropped however the rehearsal ends, and the run directory keeps the report alone.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::scratch_database::{ScratchDatabase, ScratchError, remove_left_over, within};
+use super::{Context, Outcome, check, new_run_id, run_as};
+use crate::catalog::{Catalog, Schema};
+use crate::error::{Class, Error, Exit, Fault, Side};
+use crate::event::Events;
+use crate::journal::{JournalError, Record, RunDirectory};
+use crate::pg::{Access, Endpoint, Session, SessionError, quote_identifier, quote_literal};
+use crate::report::files::{self, PAGE, REPORT};
+use crate::report::{self, Again, Rehearsal, Report, Space, Window};
+use crate::settings::{Connections, RunSettings};
+
+/// How often the space is measured.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a person is to do after one that was not finished.
+pub(crate) const AGAIN: &str = "rehearse again";
+
+/// A rehearsal did not come to its end; nothing is left of it.
+#[derive(Debug)]
+struct BrokenOff(Box<dyn Fault>);
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the rehearsal was broken off")
+    }
+}
+
+impl std::error::Error for BrokenOff {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.0.as_ref())
+    }
+}
+
+impl Fault for BrokenOff {
+    fn class(&self) -> Class {
+        self.0.class()
+    }
+
+    fn hint(&self) -> Option<String> {
+        // There is nothing to go on with.
+        self.0.hint().filter(|hint| !hint.contains("resume"))
+    }
+}
+
+/// Rehearses a move; `settings` are those of a run. `stop` is cancelled by an interrupt.
+pub async fn rehearse(
+    settings: &RunSettings,
+    events: &Events,
+    stop: &CancellationToken,
+) -> Result<(Outcome, Option<Rehearsal>), Error> {
+    let refused = |error: ScratchError| Error::new(Exit::Refused, error);
+    let run = new_run_id();
+    let name = Context::application_name(&run);
+    let target = settings.connections.endpoint(Side::Target, &name);
+    let admin = settings.connections.admin(&name).ok_or_else(|| refused(ScratchError::NoAdmin))?;
+    tidy(&settings.run_dir)?;
+    let preparing = async {
+        let read = check::read(&target).await.map_err(|fault| Error { exit: Exit::Refused, fault })?;
+        let session = Session::open(&admin, Access::Write, "pg_catalog").await;
+        let session = session.map_err(|error| refused(error.into()))?;
+        for left in remove_left_over(&session).await.map_err(refused)? {
+            events.warn(left.to_string());
+        }
+        Ok::<_, Error>((read.catalog, session))
+    };
+    let (catalog, session) = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(Error::new(Exit::Interrupted, super::Interrupted)),
+        prepared = Box::pin(preparing) => prepared?,
+    };
+    let scratch = ScratchDatabase::create(&target, Some(&admin), &catalog.session.role, &run).await;
+    let scratch = scratch.map_err(refused)?;
+    let (outcome, space) = within(scratch, events, async |scratch| {
+        let refused = |error: SessionError| Error::new(Exit::Refused, error);
+        furnish(scratch, &catalog).await.map_err(refused)?;
+        let settings = settings_within(settings, scratch);
+        let measured = Measured { session: &session, database: scratch.name() };
+        let before = measured.now().await.map_err(refused)?;
+        let mut peak = before;
+        let outcome = {
+            let work = Box::pin(run_as(&settings, run.clone(), events, stop));
+            beside(work, measured.follow(&mut peak)).await
+        };
+        // A moment before it is dropped, all of it is there.
+        let space = measured.now().await.ok().map(|last| Space {
+            database_bytes: peak.database_bytes.max(last.database_bytes),
+            temporary_bytes: last.temporary_bytes,
+            wal_bytes: last.wal_bytes.saturating_sub(before.wal_bytes),
+        });
+        if space.is_none() {
+            events.warn(
+                "the space that the rehearsal needed is not known: the session that measured it is lost",
+            );
+        }
+        // Not the run's outcome but that of the work within the database: it is dropped all the same.
+        Ok((outcome, space))
+    })
+    .await?;
+    session.close().await;
+    let rehearsal = conclude(settings, &target, space, events);
+    match outcome {
+        Ok(outcome) => Ok((outcome, rehearsal)),
+        Err(error) => Err(Error { fault: Box::new(BrokenOff(error.fault)), exit: error.exit }),
+    }
+}
+
+/// Works, with something beside it that only looks.
+async fn beside<T>(work: impl Future<Output = T>, looking: impl Future<Output = ()>) -> T {
+    let (mut work, mut looking) = (std::pin::pin!(work), std::pin::pin!(looking));
+    tokio::select! {
+        done = &mut work => return done,
+        () = &mut looking => {}
+    }
+    work.await
+}
+
+/// Takes away what a rehearsal that was killed has left in the run directory.
+fn tidy(path: &Path) -> Result<(), Error> {
+    let usage = |error| Error::new(Exit::Usage, error);
+    match RunDirectory::open(path) {
+        Ok(directory) => {
+            let is_rehearsal = |record: &Record| matches!(record, Record::Rehearsal { .. });
+            if !directory.records().iter().any(is_rehearsal) {
+                return Err(usage(JournalError::Exists(path.to_owned())));
+            }
+            directory.remove();
+            files::remove_progress(path);
+            Ok(())
+        }
+        Err(JournalError::Missing(_)) => Ok(()),
+        Err(error) => Err(usage(error)),
+    }
+}
+
+/// The run's settings, with the scratch database as its target.
+fn settings_within(settings: &RunSettings, scratch: &ScratchDatabase) -> RunSettings {
+    let inside = |endpoint: &Endpoint| Arc::clone(&endpoint.conninfo);
+    RunSettings {
+        connections: Connections {
+            target: inside(&scratch.target),
+            target_admin: Some(inside(&scratch.admin)),
+            ..settings.connections.clone()
+        },
+        rehearsal: Some(scratch.name().to_owned()),
+        // An application goes on writing; what is compared is the snapshot.
+        accept_writes: true,
+        ..settings.clone()
+    }
+}
+
+/// Gives the scratch database what an empty target may have: the extensions, each where it is and in its version, and
+/// the rights to create in the schemas.
+async fn furnish(scratch: &ScratchDatabase, target: &Catalog) -> Result<(), SessionError> {
+    let session = Session::open(&scratch.admin, Access::Write, "pg_catalog").await?;
+    let what = || format!("prepare database {}", scratch.name());
+    for statement in furnishing(target) {
+        session.run(&statement, what()).await?;
+    }
+    for schema in target.schemas.iter().filter(|schema| schema.is_given()) {
+        for creator in &schema.creators {
+            let statement = include_str!("../../sql/scratch/may_create.sql");
+            let row = session.client.query_one(statement, &[creator, &schema.name]).await;
+            if !row.map_err(|error| session.failed(what(), error))?.get::<_, bool>("may_create") {
+                let (name, creator) = (quote_identifier(&schema.name), quote_identifier(creator));
+                session.run(&format!("GRANT CREATE ON SCHEMA {name} TO {creator}"), what()).await?;
+            }
+        }
+    }
+    session.close().await;
+    Ok(())
+}
+
+fn furnishing(target: &Catalog) -> Vec<String> {
+    let role = quote_identifier(&target.session.role);
+    let mut statements = Vec::new();
+    let is_made =
+        |schema: &&Schema| schema.is_given() && schema.extension.is_none() && schema.name != "public";
+    for schema in target.schemas.iter().filter(is_made) {
+        let (name, owner) = (quote_identifier(&schema.name), quote_identifier(&schema.owner));
+        statements.push(format!("CREATE SCHEMA {name} AUTHORIZATION {owner}"));
+        statements.extend(schema.can_use.then(|| format!("GRANT USAGE ON SCHEMA {name} TO {role}")));
+    }
+    for extension in target.extensions.iter().filter(|extension| extension.name != "plpgsql") {
+        let offered = target.available_extensions.iter().find(|offered| offered.name == extension.name);
+        let at = match offered.and_then(|offered| offered.schema.as_ref()) {
+            Some(_) => String::new(),
+            None => format!(" SCHEMA {}", quote_identifier(&extension.schema)),
+        };
+        let (name, version) = (quote_identifier(&extension.name), quote_literal(&extension.version));
+        statements.push(format!("CREATE EXTENSION IF NOT EXISTS {name}{at} VERSION {version} CASCADE"));
+    }
+    statements
+}
+
+/// Measures what a database takes of its server.
+struct Measured<'a> {
+    session: &'a Session,
+    database: &'a str,
+}
+
+impl Measured<'_> {
+    /// Now; WAL since the server's beginning.
+    async fn now(&self) -> Result<Space, SessionError> {
+        let statement = include_str!("../../sql/scratch/space.sql");
+        let row = self.session.client.query_one(statement, &[&self.database]).await;
+        let row = row.map_err(|error| self.session.failed("measure the scratch database", error))?;
+        let bytes = |column: &str| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
+        Ok(Space {
+            database_bytes: bytes("database_bytes"),
+            wal_bytes: bytes("wal_position"),
+            temporary_bytes: bytes("temporary_bytes"),
+        })
+    }
+
+    /// Again and again, until it cannot be asked any more.
+    async fn follow(&self, peak: &mut Space) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            let Ok(now) = self.now().await else { return };
+            peak.database_bytes = peak.database_bytes.max(now.database_bytes);
+        }
+    }
+}
+
+/// Leaves the report alone in the run directory, with what the rehearsal has shown.
+fn conclude(
+    settings: &RunSettings,
+    target: &Endpoint,
+    space: Option<Space>,
+    events: &Events,
+) -> Option<Rehearsal> {
+    let path = &settings.run_dir;
+    if let Ok(directory) = RunDirectory::open(path) {
+        directory.remove();
+    }
+    let report: Option<Report> = files::read(path, REPORT).ok().flatten();
+    let report = report?;
+    let process = report.history.processes.last();
+    let window = process.filter(|_| report.conclusion.state.is_verdict());
+    let rehearsal = Rehearsal {
+        target: target.conninfo.to_string(),
+        max_rate: settings.max_rate,
+        window: window.map(|process| Window::of(process, settings.max_rate)),
+        space,
+    };
+    let report = report.of_rehearsal(rehearsal.clone(), Again::Anew(AGAIN));
+    let written = files::write(path, REPORT, report::document(&report).as_bytes(), true)
+        .and_then(|()| files::write(path, PAGE, report::page(&report).as_bytes(), true));
+    if let Err(error) = written {
+        events.warn(format!("the report could not be written into {}: {error}", path.display()));
+    }
+    Some(rehearsal)
+}
+
+/// Where the rehearsals of runs in this directory are kept.
+pub(crate) fn directory_beside(run_dir: &Path) -> PathBuf {
+    let mut name = run_dir.file_name().unwrap_or_default().to_owned();
+    name.push("-rehearsal");
+    run_dir.with_file_name(name)
+}
