@@ -58,6 +58,8 @@ struct Shown {
 
 fn options(help: &str) -> Vec<Shown> {
     let mut found: Vec<Shown> = Vec::new();
+    // An example that is broken into lines may show an option at the beginning of one.
+    let help = help.split("\nExamples:").next().expect("a part");
     for line in help.lines() {
         let text = line.trim_start();
         // Further in stands help, whose lines may begin with the name of another option.
