@@ -17,6 +17,7 @@ use crate::cutover::freeze::Frozen;
 use crate::error::{Error, Exit, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{Record, RunDirectory, Settled};
+use crate::kubernetes::Psql;
 use crate::pg::{Endpoint, naming_lock_holders};
 use crate::plan::{Plan, make};
 use crate::preflight::{Finding, Severity};
@@ -100,6 +101,11 @@ impl Context<'_> {
     /// What `pg_stat_activity` shows for the sessions of a run.
     fn application_name(run: &str) -> String {
         format!("pgmove {run}")
+    }
+
+    /// What takes the place of an admin's session.
+    fn psql(&self) -> Option<Psql> {
+        self.settings.connections.psql(&self.target.application_name)
     }
 
     /// Runs a stage, with its events around it.

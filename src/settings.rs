@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cutover::freeze::WorkloadName;
 use crate::error::Side;
+use crate::kubernetes::Psql;
 use crate::pg::{ConnInfo, Endpoint};
 use crate::plan::VectorIndexChoice;
 use crate::plan::document::Document;
@@ -103,10 +104,24 @@ pub struct Connections {
     pub target: Arc<ConnInfo>,
     /// The target as a superuser, for what its owner may not do.
     pub target_admin: Option<Arc<ConnInfo>>,
+    /// Who does that where there is no such login.
+    pub substitute: Substitute,
     /// Where to look for pg_dump and pg_restore.
     pub client: ClientSearch,
     /// How long a stream or a child process may stand still.
     pub stall: Duration,
+}
+
+/// What takes the place of a superuser's login to the target.
+#[derive(Debug, Clone, Default)]
+pub enum Substitute {
+    /// Nothing.
+    #[default]
+    None,
+    /// psql in the pod of the target's server.
+    Psql(Psql),
+    /// Nothing, since neither of the ways that were tried leads there: for these reasons.
+    Nobody(String),
 }
 
 impl Connections {
@@ -124,6 +139,17 @@ impl Connections {
             conninfo: Arc::clone(conninfo),
             application_name: application_name.to_owned(),
             copy_encoding: None,
+        }
+    }
+
+    /// psql in the target's pod, if that takes the place of an admin, in sessions named `application_name`.
+    pub fn psql(&self, application_name: &str) -> Option<Psql> {
+        match &self.substitute {
+            Substitute::Psql(psql) => {
+                let (application_name, stall) = (application_name.to_owned(), self.stall);
+                Some(Psql { application_name, stall, ..psql.clone() })
+            }
+            Substitute::None | Substitute::Nobody(_) => None,
         }
     }
 

@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{Choices, VectorIndex};
 use super::commands::unless_stopped;
 use super::endpoints::{Cluster, Endpoints, ObjectOptions, Sides, SourceObject, Target, TargetObject};
-use super::{cluster, prompt};
+use super::{cluster, privileges, prompt};
 use crate::error::{Error, Exit};
 use crate::kubernetes::rights::{self, Place, Way};
 use crate::kubernetes::{Access, Account, ApiServer, ObjectRef, Request};
 use crate::pg::ConnInfo;
 use crate::plan::VectorIndexChoice;
 use crate::schema::ClientSearch;
-use crate::settings;
+use crate::settings::{self, Substitute};
 
 mod endpoint;
 
@@ -71,13 +71,8 @@ pub(super) async fn of(
     stop: &CancellationToken,
 ) -> Result<settings::Connections, Error> {
     let Endpoints { source, target, cluster, source_object, target_object } = endpoints;
-    let Target { database, admin, client_directory } = target;
-    let given = [
-        Some(Given::read(&SOURCE, source, source_object.options())?),
-        Some(Given::read(&TARGET, database, target_object.options())?),
-        admin.as_ref().map(|admin| Given::read(&ADMIN, admin, target_object.options())).transpose()?,
-    ];
-    connections(given, cluster, client_directory.as_ref(), stop).await
+    let source = Given::read(&SOURCE, source, source_object.options())?;
+    into(Some(source), target, cluster, target_object.options(), stop).await
 }
 
 /// Connections without a source server.
@@ -87,13 +82,30 @@ pub(super) async fn of_target(
     object: &TargetObject,
     stop: &CancellationToken,
 ) -> Result<settings::Connections, Error> {
-    let Target { database, admin, client_directory } = target;
-    let given = [
-        None,
-        Some(Given::read(&TARGET, database, object.options())?),
-        admin.as_ref().map(|admin| Given::read(&ADMIN, admin, object.options())).transpose()?,
-    ];
-    connections(given, cluster, client_directory.as_ref(), stop).await
+    into(None, target, cluster, object.options(), stop).await
+}
+
+/// Connections to a target that is written to: with a superuser, where one is named or there is a way to one.
+async fn into(
+    source: Option<Given<'_>>,
+    target: &Target,
+    cluster: &Cluster,
+    options: ObjectOptions<'_>,
+    stop: &CancellationToken,
+) -> Result<settings::Connections, Error> {
+    let Target { database, admin, client_directory, privileges } = target;
+    let target = Given::read(&TARGET, database, options)?;
+    let admin = admin.as_ref().map(|admin| Given::read(&ADMIN, admin, options)).transpose()?;
+    privileges::refuse_without_cluster(&target.endpoint, *privileges)?;
+    let connections =
+        connections([source, Some(target), admin], cluster, client_directory.as_ref(), stop).await?;
+    if connections.target_admin.is_some() {
+        return Ok(connections);
+    }
+    let superuser = Box::pin(privileges::superuser(&connections.target, &options, *privileges));
+    let (login, substitute) = unless_stopped(stop, superuser).await??;
+    let target_admin = login.map(|login| Arc::new(login.as_admin()));
+    Ok(settings::Connections { target_admin, substitute, ..connections })
 }
 
 /// Connections that are compared.
@@ -125,6 +137,7 @@ async fn connections(
         source,
         target: target.expect("every command that takes connections has a target"),
         target_admin,
+        substitute: Substitute::None,
         client: client_search(client_directory.cloned()),
         stall: STALL,
     })

@@ -45,6 +45,28 @@ pub(crate) struct Target {
     /// Where pg_dump and pg_restore are, if not on PATH (at least as new as both servers)
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) client_directory: Option<PathBuf>,
+    /// By which way statements that need a superuser reach a target cluster/NAME without --target-admin [default: auto]
+    #[arg(
+        long = "target-privileges",
+        value_enum,
+        value_name = "WAY",
+        conflicts_with = "admin",
+        help_heading = KUBERNETES
+    )]
+    pub(crate) privileges: Option<Privileges>,
+}
+
+/// A way to a superuser of a Cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Privileges {
+    /// By the Secret of its superuser, where it offers one, else by psql in the pod of its primary
+    Auto,
+    /// By the Secret of its superuser (enableSuperuserAccess: true)
+    Secret,
+    /// By psql as postgres in the pod of its primary (needs the right to exec)
+    Exec,
+    /// By none: what needs a superuser is refused
+    None,
 }
 
 /// The two databases of a comparison.

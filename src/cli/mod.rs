@@ -12,6 +12,7 @@ mod init;
 mod layers;
 mod manual;
 mod plan;
+mod privileges;
 mod prompt;
 mod rbac;
 mod rehearse;

@@ -123,6 +123,7 @@ pub fn make(request: &Request<'_>, entries: &[Entry], input: &ddl::Input<'_>) ->
         roles: ddl::roles(input),
         existing_schemas: input.existing_schemas.to_vec(),
         target_database: Some(target.database.clone()),
+        admin: None,
         steps,
         rewrites: changes,
         not_carried,

@@ -54,6 +54,9 @@ pub struct Plan {
     pub existing_schemas: Vec<ExistingSchema>,
     /// The target's database as it was then: what it had of its own may stay. None for a dump.
     pub target_database: Option<Database>,
+    /// Who takes the steps that need a superuser; none where there is none.
+    #[serde(default)]
+    pub admin: Option<String>,
     /// DDL in pg_dump's order.
     pub steps: Vec<Step>,
     /// What is changed in the DDL, before and after.
@@ -145,7 +148,7 @@ impl LockMode {
 pub enum Route {
     /// The target's ordinary role.
     Owner,
-    /// `--target-admin`: it needs a superuser.
+    /// It needs a superuser: `--target-admin`, or what takes its place ([`Plan::admin`]).
     Admin,
 }
 

@@ -25,6 +25,9 @@ pub fn plan(document: &Document, page: Page) -> String {
     let lanes = count(plan.jobs.into(), "lane", "lanes");
     page.wrap(&mut out, "plan ", &format!("{}, {lanes}", escape(&places)));
     extensions(&document.extensions, page, &mut out);
+    if let Some(admin) = &plan.admin {
+        page.wrap(&mut out, "admin ", &escape(admin));
+    }
     replaced(plan, page, &mut out);
     schema(plan, page, &mut out);
     copy(plan, page, &mut out);
@@ -319,7 +322,9 @@ mod tests {
             table.bytes = 8192;
             table
         }));
+        document.plan.admin = Some("psql as postgres in the pod of cluster/new in media".into());
         let text = plan(&document, sample::PAGE);
+        assert!(text.contains("\nadmin psql as postgres in the pod of cluster/new in media\n"), "{text}");
         let statements: Vec<&String> = document
             .plan
             .steps

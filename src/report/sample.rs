@@ -282,6 +282,7 @@ pub(crate) fn plan() -> Plan {
         partitioned: vec![],
         sequences: vec![QualifiedName::new("public", "audit_id_seq")],
         large_objects: vec![LargeObjectBatch { first: Oid(16_400), last: Oid(16_411) }],
+        admin: None,
         steps: vec![
             step(1, "EXTENSION vchord", Phase::PreData, Route::Admin, "CREATE EXTENSION vchord CASCADE"),
             step(

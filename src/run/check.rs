@@ -1,11 +1,16 @@
 //! The check stage: both catalogs, the client tools, and the findings.
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
 use super::{Context, Source};
-use crate::catalog::{Catalog, SessionRights};
+use crate::catalog::{Catalog, DatabaseIdentity, SessionRights};
 use crate::error::{Error, Exit, Fault};
-use crate::pg::{Access, Endpoint, Session, SessionError};
+use crate::kubernetes::Psql;
+use crate::pg::{Access, Endpoint, Oid, Session, SessionError};
 use crate::preflight::{self, Finding, Input, Ledger, Rights};
 use crate::schema::{ChildEndpoint, ChildLimits, ClientError, ClientTools};
+use crate::settings::Substitute;
 use crate::transfer::ledger;
 
 /// What the check found out.
@@ -46,6 +51,50 @@ pub(super) struct Read {
     ledger: Option<String>,
 }
 
+/// What is known of whoever does what the target's owner may not.
+struct Admin {
+    rights: SessionRights,
+    database: DatabaseIdentity,
+    shared_preload_libraries: Option<String>,
+}
+
+impl Admin {
+    fn of(catalog: Catalog) -> Admin {
+        let database = catalog.identity();
+        let shared_preload_libraries = catalog.server.shared_preload_libraries;
+        Admin { rights: catalog.session, database, shared_preload_libraries }
+    }
+
+    async fn ask(psql: &Psql) -> Result<Admin, Box<dyn Fault>> {
+        #[derive(Deserialize)]
+        struct Named {
+            oid: String,
+            name: String,
+        }
+        #[derive(Deserialize)]
+        struct System {
+            system_identifier: String,
+        }
+        #[derive(Deserialize)]
+        struct Server {
+            shared_preload_libraries: Option<String>,
+        }
+        async fn one<T: DeserializeOwned>(psql: &Psql, query: &str) -> Result<T, Box<dyn Fault>> {
+            let rows = psql.ask(query, &[]).await.map_err(|error| Box::new(error) as Box<dyn Fault>)?;
+            Ok(rows.into_iter().next().expect("each of these queries has one row"))
+        }
+        let Named { oid, name } = one(psql, include_str!("../../sql/catalog/identity.sql")).await?;
+        let System { system_identifier } =
+            one(psql, include_str!("../../sql/catalog/system_identifier.sql")).await?;
+        let Server { shared_preload_libraries } =
+            one(psql, include_str!("../../sql/catalog/server.sql")).await?;
+        let oid = Oid(oid.parse().expect("an OID is a number"));
+        let database = DatabaseIdentity { system_identifier: Some(system_identifier), oid, name };
+        let rights = one(psql, include_str!("../../sql/catalog/session.sql")).await?;
+        Ok(Admin { rights, database, shared_preload_libraries })
+    }
+}
+
 impl Context<'_> {
     pub(super) async fn check(&self) -> Result<Checked, Error> {
         let refused = |fault: Box<dyn Fault>| Error { exit: Exit::Refused, fault };
@@ -61,9 +110,10 @@ impl Context<'_> {
             }
         };
         let admin = async {
-            match &self.admin {
-                Some(endpoint) => read(endpoint).await.map(|found| Some(found.catalog)),
-                None => Ok(None),
+            match (&self.admin, self.psql()) {
+                (Some(endpoint), _) => read(endpoint).await.map(|found| Some(Admin::of(found.catalog))),
+                (None, Some(psql)) => Admin::ask(&psql).await.map(Some),
+                (None, None) => Ok(None),
             }
         };
         // Not the first to fail but the first in order is told: the same message every time.
@@ -71,12 +121,11 @@ impl Context<'_> {
         let (source, mut target, admin) =
             (source.map_err(refused)?, target.map_err(refused)?, admin.map_err(refused)?);
         if let (None, Some(admin)) = (&target.catalog.server.shared_preload_libraries, &admin) {
-            target.catalog.server.shared_preload_libraries.clone_from(&admin.server.shared_preload_libraries);
+            target.catalog.server.shared_preload_libraries.clone_from(&admin.shared_preload_libraries);
         }
         let needed = source.catalog.server.major().max(target.catalog.server.major()).unsigned_abs();
         let tools = ClientTools::find(&self.settings.connections.client, needed).await;
-        let admin_database = admin.as_ref().map(Catalog::identity);
-        let admin = admin.map(|catalog| catalog.session);
+        let (admin, admin_database) = admin.map(|admin| (admin.rights, admin.database)).unzip();
         let ledger = match &target.ledger {
             None => Ledger::None,
             Some(run) if *run == self.run => Ledger::Own,
@@ -103,6 +152,7 @@ impl Context<'_> {
             let undroppable = self.undroppable(&target.catalog).await;
             findings.splice(..0, undroppable.map_err(|error| Error::new(Exit::Refused, error))?);
         }
+        self.say_why_nobody(&mut findings);
         let Read { catalog: source, rights: source_rights, search_path, .. } = source;
         Ok(Checked {
             source,
@@ -115,6 +165,15 @@ impl Context<'_> {
             replaces,
             findings,
         })
+    }
+
+    /// Says of what wants an admin why nobody takes its place.
+    pub(super) fn say_why_nobody(&self, findings: &mut [Finding]) {
+        if let Substitute::Nobody(reason) = &self.settings.connections.substitute {
+            for finding in findings.iter_mut().filter(|finding| finding.remedy.contains("--target-admin")) {
+                finding.evidence = format!("{}; {reason}", finding.evidence);
+            }
+        }
     }
 
     fn has_same_address(&self) -> bool {

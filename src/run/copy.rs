@@ -29,7 +29,8 @@ impl Context<'_> {
         let work = async {
             let mut applier =
                 Applier::new(plan, done, (&self.events, self.stop), &self.target, self.admin.as_ref())
-                    .await?;
+                    .await?
+                    .with_psql(self.psql());
             applier.before_rows().await?;
             applier.close().await;
             Ok::<_, crate::schema::apply::ApplyError>(())

@@ -213,6 +213,7 @@ fn plan(settings: &DumpSettings, found: &Read, snapshot: &Snapshot) -> Plan {
         },
         existing_schemas: vec![],
         target_database: None,
+        admin: None,
         steps: vec![],
         rewrites: vec![],
         not_carried: vec![],

@@ -54,7 +54,8 @@ impl Context<'_> {
         let work = async {
             let mut applier =
                 Applier::new(plan, done, (&self.events, self.stop), &self.target, self.admin.as_ref())
-                    .await?;
+                    .await?
+                    .with_psql(self.psql());
             let values = self.sequence_values(snapshot).await?;
             set_sequences(&applier, &values).await?;
             applier.after_rows().await?;

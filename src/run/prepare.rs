@@ -11,7 +11,7 @@ use crate::event::{Event, Events, Stage};
 use crate::journal::{DUMP, PLAN, Record, RunDirectory, SCHEMA};
 use crate::pg::{Access, Endpoint, QualifiedName, Session, display_identifier};
 use crate::plan::make::{self, Obstacles, Request};
-use crate::plan::{Plan, TablePlan, ddl, vector};
+use crate::plan::{Plan, Route, TablePlan, ddl, vector};
 use crate::preflight::{Finding, Severity, few};
 use crate::schema::{self, ChildLimits, ClientTools, DumpRequest, Entry};
 use crate::transfer::digest::Digest;
@@ -72,7 +72,9 @@ impl Context<'_> {
         };
         let (mut plan, obstacles) = make::make(&request, &entries, &input);
         plan.replaced = checked.replaces.then(|| target.user_objects.clone());
+        plan.admin = self.admin_of(&plan);
         let mut findings = findings(obstacles);
+        self.say_why_nobody(&mut findings);
         if let Source::Archive(stored) = &self.source {
             plan.large_objects.clone_from(&stored.rows.large_objects);
             findings.extend(Self::unloadable(stored, checked));
@@ -80,6 +82,13 @@ impl Context<'_> {
         let mut prepared = Prepared { plan, entries, findings };
         self.keep_to_given(&mut prepared, checked, snapshot);
         Ok(prepared)
+    }
+
+    /// Who takes the steps that need a superuser, if there are any.
+    fn admin_of(&self, plan: &Plan) -> Option<String> {
+        plan.steps.iter().find(|step| step.route == Route::Admin)?;
+        let login = self.admin.as_ref().map(|admin| admin.conninfo.to_string());
+        login.or_else(|| self.psql().map(|psql| psql.to_string()))
     }
 
     /// Who may set what the source's database has set.

@@ -144,6 +144,7 @@ fn settings(settings: &RunSettings, choices: &Choices) -> BTreeMap<String, Strin
         ("owner", choices.owner.clone()),
         ("archive", settings.archive.as_deref().or(settings.restored.as_deref()).map(path)),
         ("target-admin", settings.connections.target_admin.as_ref().map(ToString::to_string)),
+        ("target-privileges", settings.connections.psql("").as_ref().map(ToString::to_string)),
     ];
     told.into_iter().filter_map(|(option, value)| Some((option.to_owned(), value?))).collect()
 }

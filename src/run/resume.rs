@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::{Checked, Context, Source, append, prepare};
 use crate::catalog::{DatabaseIdentity, SourceState};
 use crate::cutover::{fence, freeze};
 use crate::error::{Error, Exit, Side};
 use crate::journal::{PLAN, Record, RunDirectory, Settled};
+use crate::kubernetes::Psql;
 use crate::pg::{Access, Session};
 use crate::plan::Plan;
 use crate::schema::Entry;
@@ -210,27 +213,55 @@ impl Context<'_> {
     /// until its server notices that nobody listens. The ledger is read after that.
     async fn end_leftovers(&self) -> Result<(), ResumeError> {
         // Only a superuser may end the administrator's.
-        let endpoint = self.admin.as_ref().unwrap_or(&self.target);
-        let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
+        let ended = match (&self.admin, self.psql()) {
+            (Some(admin), _) => Ender::Session(Session::open(admin, Access::Read, "pg_catalog").await?),
+            (None, Some(psql)) => Ender::Psql(psql),
+            (None, None) => Ender::Session(Session::open(&self.target, Access::Read, "pg_catalog").await?),
+        };
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let statement = include_str!("../../sql/session/end_leftovers.sql");
-            let rows = session.client.query(statement, &[&self.target.application_name]).await;
-            let rows =
-                rows.map_err(|error| session.failed("end the sessions of the interrupted run", error))?;
-            if rows.is_empty() {
+            let left = ended.end(&self.target.application_name).await?;
+            if left.is_empty() {
                 break;
             }
             if tokio::time::Instant::now() >= deadline {
-                let left = rows.iter().map(|row| {
-                    format!("process {} of role {}", row.get::<_, i32>("pid"), row.get::<_, &str>("role"))
-                });
+                let left = left.iter().map(|left| format!("process {} of role {}", left.pid, left.role));
                 return Err(ResumeError::Leftovers(left.collect::<Vec<_>>().join(", ")));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        session.close().await;
+        if let Ender::Session(session) = ended {
+            session.close().await;
+        }
         Ok(())
+    }
+}
+
+/// A session that is still there.
+#[derive(Deserialize)]
+struct Left {
+    pid: i32,
+    role: String,
+}
+
+/// Who ends sessions.
+enum Ender {
+    Session(Session),
+    Psql(Psql),
+}
+
+impl Ender {
+    async fn end(&self, application_name: &str) -> Result<Vec<Left>, ResumeError> {
+        let statement = include_str!("../../sql/session/end_leftovers.sql");
+        match self {
+            Ender::Session(session) => {
+                let rows = session.client.query(statement, &[&application_name]).await;
+                let rows =
+                    rows.map_err(|error| session.failed("end the sessions of the interrupted run", error))?;
+                Ok(rows.iter().map(|row| Left { pid: row.get("pid"), role: row.get("role") }).collect())
+            }
+            Ender::Psql(psql) => Ok(psql.ask(statement, &[application_name]).await?),
+        }
     }
 }
 

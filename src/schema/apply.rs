@@ -1,7 +1,7 @@
 //! Sending the plan's steps to the target, strictly: the first statement that fails stops the run.
 //!
 //! Steps before the rows are committed in batches, each with its ledger rows; steps after them one by one. A
-//! step that needs a superuser goes over the admin's session, its ledger row with it.
+//! step that needs a superuser goes over the admin's session or by psql in the target's pod, its ledger row with it.
 //!
 //! pg_dump writes its statements for an empty `search_path`. Functions written without schemas fail then, for
 //! instance in a generated column; such a step is tried once more with the source's `search_path`, and the
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Class, Fault};
 use crate::event::{Event, Events, Stage};
+use crate::kubernetes::{Psql, PsqlError};
 use crate::pg::{Access, Endpoint, Session, SessionError, quote_literal, session};
 use crate::plan::{Phase, Plan, Route, Step};
 use crate::transfer::digest::Digest;
@@ -43,6 +44,16 @@ pub enum ApplyError {
         /// What the target said.
         source: SessionError,
     },
+    /// psql in the target's pod did not take a step.
+    #[error("{object} was refused; its statements are: {statement}")]
+    Psql {
+        /// What was to be made.
+        object: String,
+        /// The statement, shortened if it is long.
+        statement: String,
+        /// What it said.
+        source: PsqlError,
+    },
     /// A step needs a superuser, and there is no admin connection.
     #[error("{0} needs a superuser")]
     NoAdmin(String),
@@ -55,17 +66,23 @@ impl Fault for ApplyError {
     fn class(&self) -> Class {
         match self {
             ApplyError::Session(source) | ApplyError::Step { source, .. } => source.class(),
+            ApplyError::Psql { source, .. } => source.class(),
             ApplyError::NoAdmin(_) | ApplyError::Interrupted => Class::User,
         }
     }
 
     fn is_retryable(&self) -> bool {
-        matches!(self, ApplyError::Session(source) | ApplyError::Step { source, .. } if source.is_retryable())
+        match self {
+            ApplyError::Session(source) | ApplyError::Step { source, .. } => source.is_retryable(),
+            ApplyError::Psql { source, .. } => source.is_retryable(),
+            ApplyError::NoAdmin(_) | ApplyError::Interrupted => false,
+        }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             ApplyError::Session(source) | ApplyError::Step { source, .. } => source.hint(),
+            ApplyError::Psql { source, .. } => source.hint(),
             ApplyError::NoAdmin(_) => Some("give --target-admin".into()),
             ApplyError::Interrupted => None,
         }
@@ -82,6 +99,7 @@ pub struct Applier<'a> {
     target: Session,
     admin: Option<Session>,
     admin_endpoint: Option<&'a Endpoint>,
+    psql: Option<Psql>,
 }
 
 impl<'a> Applier<'a> {
@@ -95,7 +113,13 @@ impl<'a> Applier<'a> {
         admin_endpoint: Option<&'a Endpoint>,
     ) -> Result<Self, ApplyError> {
         let target = Session::open(target, Access::Write, "").await?;
-        Ok(Applier { plan, done, events, stop, target, admin: None, admin_endpoint })
+        Ok(Applier { plan, done, events, stop, target, admin: None, admin_endpoint, psql: None })
+    }
+
+    /// The same, with what takes the place of an admin's session.
+    #[must_use]
+    pub fn with_psql(self, psql: Option<Psql>) -> Self {
+        Applier { psql, ..self }
     }
 
     /// Runs statements that are no steps.
@@ -194,19 +218,35 @@ impl<'a> Applier<'a> {
     async fn as_admin(&mut self, step: &Step) -> Result<(), ApplyError> {
         self.announce(step, true, None);
         let begun = Instant::now();
+        // One message, so one transaction: most of these statements fail the second time.
+        let record = ledger::record(&item(step), None, Durability::Logged);
+        let message = format!("{};\n{record}", step.statements.join(";\n"));
+        if let (None, Some(psql)) = (self.admin_endpoint, &self.psql) {
+            self.by_psql(psql, step, &message).await?;
+            self.announce(step, false, Some(begun));
+            return Ok(());
+        }
         if self.admin.is_none() {
             let endpoint = self.admin_endpoint.ok_or_else(|| ApplyError::NoAdmin(step.object.clone()))?;
             self.admin = Some(Session::open(endpoint, Access::Write, "").await?);
         }
         let admin = self.admin.as_ref().expect("it was just opened");
-        // One message, so one transaction: most of these statements fail the second time.
-        let record = ledger::record(&item(step), None, Durability::Logged);
-        let message = format!("{};\n{record}", step.statements.join(";\n"));
         self.run_in(admin, &message, format!("create {}", step.object))
             .await
             .map_err(|error| refused(step, error))?;
         self.announce(step, false, Some(begun));
         Ok(())
+    }
+
+    /// An interrupt leaves psql to itself: it ends in the pod, done or not, and a resumed run looks into the ledger.
+    async fn by_psql(&self, psql: &Psql, step: &Step, message: &str) -> Result<(), ApplyError> {
+        let outcome = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(ApplyError::Interrupted),
+            outcome = psql.run(message) => outcome,
+        };
+        let (object, statement) = (step.object.clone(), shortened(step));
+        outcome.map_err(|source| ApplyError::Psql { object, statement, source })
     }
 
     fn announce(&self, step: &Step, is_begin: bool, begun: Option<Instant>) {
@@ -234,14 +274,18 @@ fn item(step: &Step) -> String {
 }
 
 fn refused(step: &Step, error: ApplyError) -> ApplyError {
-    const SHOWN: usize = 600;
     let ApplyError::Session(source) = error else { return error };
+    ApplyError::Step { object: step.object.clone(), statement: shortened(step), source }
+}
+
+fn shortened(step: &Step) -> String {
+    const SHOWN: usize = 600;
     let mut statement = step.shown().join("; ");
     if let Some((cut, _)) = statement.char_indices().nth(SHOWN) {
         statement.truncate(cut);
         statement.push_str(" ...");
     }
-    ApplyError::Step { object: step.object.clone(), statement, source }
+    statement
 }
 
 /// Whether a name was not found: the mark of a function that relies on `search_path`.

@@ -10,7 +10,7 @@ use pgmove::{
     pg::{ConnInfo, Defaults},
     run::{self, Outcome},
     schema::ClientSearch,
-    settings::{Connections, RunSettings},
+    settings::{Connections, RunSettings, Substitute},
     verify::Verdict,
 };
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,7 @@ fn settings(source: &str, target: &str, run_dir: &std::path::Path) -> RunSetting
         source: Some(conninfo(source)),
         target: conninfo(target),
         target_admin: None,
+        substitute: Substitute::None,
         client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
         stall: STALL,
     };

@@ -2,6 +2,7 @@
 
 use crate::catalog::DatabaseIdentity;
 use crate::error::{Class, Fault, Side};
+use crate::kubernetes::PsqlError;
 use crate::pg::SessionError;
 
 /// Why a run cannot go on.
@@ -53,6 +54,9 @@ pub enum ResumeError {
     /// A session failed.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// psql in the target's pod did not answer.
+    #[error(transparent)]
+    Psql(#[from] PsqlError),
 }
 
 impl Fault for ResumeError {
@@ -66,12 +70,14 @@ impl Fault for ResumeError {
             | ResumeError::OtherChoice { .. } => Class::User,
             ResumeError::SchemaChanged(_) | ResumeError::Tied(_) => Class::Source,
             ResumeError::Session(error) => error.class(),
+            ResumeError::Psql(error) => error.class(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             ResumeError::Session(error) => error.hint(),
+            ResumeError::Psql(error) => error.hint(),
             ResumeError::OtherDatabase { side, .. } => Some(format!(
                 "name the {side} that the run began with, or start over with another --run-dir"
             )),

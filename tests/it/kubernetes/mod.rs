@@ -19,6 +19,7 @@ mod flux;
 mod freeze;
 mod moving;
 mod namespace;
+mod privileges;
 mod rbac;
 mod rbac_freeze;
 mod stand_in;

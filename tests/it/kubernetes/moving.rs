@@ -12,7 +12,7 @@ use pgmove::{
     pg::{ConnInfo, Defaults},
     run::{self, Outcome},
     schema::ClientSearch,
-    settings::{Connections, RunSettings},
+    settings::{Connections, RunSettings, Substitute},
     verify::Verdict,
 };
 use tokio_util::sync::CancellationToken;
@@ -110,6 +110,7 @@ fn settings([source, target, admin]: [Arc<ConnInfo>; 3], run_dir: &Path, resume:
         source: Some(source),
         target,
         target_admin: Some(admin),
+        substitute: Substitute::None,
         client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
         stall: Duration::from_secs(5),
     };

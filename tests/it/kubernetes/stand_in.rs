@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     net::TcpStream as Socket,
     path::PathBuf,
     sync::{
@@ -30,6 +31,7 @@ use tokio_tungstenite::{
 };
 
 use super::moving::Reach;
+use crate::support::{Server, client_path};
 
 mod exec;
 
@@ -87,6 +89,8 @@ pub(crate) struct StandIn {
 #[derive(Default)]
 struct Shared {
     loss: Mutex<Option<Loss>>,
+    /// What is added to the environment of programs.
+    environment: Mutex<Vec<(&'static str, OsString)>>,
     pods: Mutex<BTreeMap<String, Pod>>,
     fault: Mutex<Option<Fault>>,
     seen: AtomicUsize,
@@ -141,6 +145,15 @@ impl StandIn {
     /// The way to it.
     pub(crate) fn reach(&self) -> Reach {
         Reach { kubeconfig: self.kubeconfig.clone(), namespace: "media".into() }
+    }
+
+    /// Has psql find a server, as its pod would: over its Unix socket, as the superuser and without a password.
+    pub(crate) fn lead(&self, server: &Server) {
+        *lock(&self.shared.environment) = vec![
+            ("PATH", client_path()),
+            ("PGHOST", server.directory().expect("a local server").into()),
+            ("PGPORT", server.port.to_string().into()),
+        ];
     }
 
     /// Has programs lose bytes from now on.

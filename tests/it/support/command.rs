@@ -86,7 +86,7 @@ impl Drop for Held {
 }
 
 /// The path on which the newest client tools come first.
-fn client_path() -> OsString {
+pub(crate) fn client_path() -> OsString {
     let newest = Install::all().last().expect("cargo xtask servers brings servers");
     let inherited = env::var_os("PATH").unwrap_or_default();
     let parts = std::iter::once(newest.client_bin_dir.clone()).chain(env::split_paths(&inherited));

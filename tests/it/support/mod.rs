@@ -17,7 +17,7 @@ mod state;
 
 use std::{env, sync::Arc};
 
-pub(crate) use command::{hold, pgmove, pgmove_process, psql};
+pub(crate) use command::{client_path, hold, pgmove, pgmove_process, psql};
 pub(crate) use database::Database;
 pub(crate) use install::Install;
 pub(crate) use library::{SMALL, Vectors};

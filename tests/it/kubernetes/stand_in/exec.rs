@@ -53,6 +53,7 @@ impl Shared {
         let command = of("command");
         let mut child = Command::new(command[0])
             .args(&command[1..])
+            .envs(lock(&self.environment).clone())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
