@@ -40,6 +40,7 @@ mod fencing;
 mod finish;
 mod freezing;
 mod objects;
+mod operator;
 mod outcome;
 mod planned;
 mod prepare;
@@ -306,7 +307,15 @@ impl Context<'_> {
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
         let writer = self.begin_archive(directory, &snapshot)?;
         self.safe_point()?;
-        let claimed = self.claim(directory, &checked, holder).await;
+        // Before the mark, which holds for the operator too.
+        let left = match holder {
+            None => self.leave_to_operator(&plan, &checked).await,
+            Some(_) => Ok(()),
+        };
+        let claimed = match left {
+            Ok(()) => self.claim(directory, &checked, holder).await,
+            Err(error) => Err(error),
+        };
         if claimed.is_err() && !resume::has_written_target(directory.records()) {
             // The run is as good as not begun, and so are its archive, its freeze and its fence.
             writer.iter().for_each(Writer::discard);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cutover::freeze::WorkloadName;
 use crate::error::Side;
-use crate::kubernetes::Psql;
+use crate::kubernetes::{Operator, Psql};
 use crate::pg::{ConnInfo, Endpoint};
 use crate::plan::VectorIndexChoice;
 use crate::plan::document::Document;
@@ -106,6 +106,8 @@ pub struct Connections {
     pub target_admin: Option<Arc<ConnInfo>>,
     /// Who does that where there is no such login.
     pub substitute: Substitute,
+    /// The operator of the target, if it is to create extensions that only a superuser may.
+    pub operator: Option<Operator>,
     /// Where to look for pg_dump and pg_restore.
     pub client: ClientSearch,
     /// How long a stream or a child process may stand still.

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{Choices, VectorIndex};
 use super::commands::unless_stopped;
 use super::endpoints::{Cluster, Endpoints, ObjectOptions, Sides, SourceObject, Target, TargetObject};
-use super::{cluster, privileges, prompt};
+use super::privileges::{self, Superuser};
+use super::{cluster, prompt};
 use crate::error::{Error, Exit};
 use crate::kubernetes::rights::{self, Place, Way};
 use crate::kubernetes::{Access, Account, ApiServer, ObjectRef, Request};
@@ -103,9 +104,9 @@ async fn into(
         return Ok(connections);
     }
     let superuser = Box::pin(privileges::superuser(&connections.target, &options, *privileges));
-    let (login, substitute) = unless_stopped(stop, superuser).await??;
+    let Superuser { login, substitute, operator } = unless_stopped(stop, superuser).await??;
     let target_admin = login.map(|login| Arc::new(login.as_admin()));
-    Ok(settings::Connections { target_admin, substitute, ..connections })
+    Ok(settings::Connections { target_admin, substitute, operator, ..connections })
 }
 
 /// Connections that are compared.
@@ -138,6 +139,7 @@ async fn connections(
         target: target.expect("every command that takes connections has a target"),
         target_admin,
         substitute: Substitute::None,
+        operator: None,
         client: client_search(client_directory.cloned()),
         stall: STALL,
     })

@@ -59,8 +59,11 @@ pub(crate) struct Target {
 /// A way to a superuser of a Cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Privileges {
-    /// By the Secret of its superuser, where it offers one, else by psql in the pod of its primary
+    /// Extensions by a Database resource, where the operator takes one; all else by the Secret of its superuser, where it
+    /// offers one, else by psql in the pod of its primary
     Auto,
+    /// Extensions by a Database resource (CloudNative-PG 1.26 or later), and nothing else
+    Database,
     /// By the Secret of its superuser (enableSuperuserAccess: true)
     Secret,
     /// By psql as postgres in the pod of its primary (needs the right to exec)

@@ -1,7 +1,8 @@
 //! How what needs a superuser reaches a Cluster of CloudNative-PG for which no `--target-admin` is given.
 //!
-//! The Secret of its superuser goes first, then psql in the pod of its primary. A way is taken when it was tried: the Secret is
-//! there, and psql has answered.
+//! Extensions are left to its operator. For the rest, and where that is no way, the Secret of its superuser goes first, then
+//! psql in the pod of its primary. A way is taken when it was tried: the API server would take a Database resource, the
+//! Secret is there, psql has answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::connections::Endpoint;
 use super::endpoints::{ObjectOptions, Privileges};
 use crate::catalog::SessionRights;
 use crate::error::{Class, Error, Exit, Fault};
-use crate::kubernetes::{Account, Kind, Psql, Route};
+use crate::kubernetes::{Account, Kind, Operator, Psql, Route};
 use crate::pg::ConnInfo;
 use crate::pg::server_error::describe_chain;
 use crate::settings::Substitute;
@@ -20,7 +21,12 @@ use crate::settings::Substitute;
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// A superuser's login, or what takes its place.
-pub(super) type Superuser = (Option<ConnInfo>, Substitute);
+#[derive(Debug, Default)]
+pub(super) struct Superuser {
+    pub(super) login: Option<ConnInfo>,
+    pub(super) substitute: Substitute,
+    pub(super) operator: Option<Operator>,
+}
 
 /// A way to a superuser is asked for only where there are several.
 pub(super) fn refuse_without_cluster(target: &Endpoint, asked: Option<Privileges>) -> Result<(), Error> {
@@ -35,26 +41,50 @@ pub(super) async fn superuser(
     asked: Option<Privileges>,
 ) -> Result<Superuser, Error> {
     let route = target.route().filter(|route| route.object.kind == Kind::Cluster);
-    let Some(route) = route else { return Ok((None, Substitute::None)) };
+    let Some(route) = route else { return Ok(Superuser::default()) };
     match asked.unwrap_or(Privileges::Auto) {
-        Privileges::None => Ok((None, Substitute::None)),
-        Privileges::Secret => Ok((Some(by_secret(route, options).await?), Substitute::None)),
-        Privileges::Exec => Ok((None, Substitute::Psql(by_psql(route, target).await?))),
-        Privileges::Auto => {
-            let no_secret = match by_secret(route, options).await {
-                Ok(login) => return Ok((Some(login), Substitute::None)),
-                Err(error) => describe_chain(&*error.fault),
-            };
-            match by_psql(route, target).await {
-                Ok(psql) => Ok((None, Substitute::Psql(psql))),
-                Err(error) => {
-                    let no_psql = describe_chain(&*error.fault);
-                    let reason = format!("{no_secret}; and psql in its pod cannot be run: {no_psql}");
-                    Ok((None, Substitute::Nobody(reason)))
-                }
-            }
+        Privileges::None => Ok(Superuser::default()),
+        Privileges::Database => {
+            let operator = Some(by_operator(route, target).await?);
+            Ok(Superuser { operator, ..Superuser::default() })
         }
+        Privileges::Secret => {
+            let login = Some(by_secret(route, options).await?);
+            Ok(Superuser { login, ..Superuser::default() })
+        }
+        Privileges::Exec => {
+            let substitute = Substitute::Psql(by_psql(route, target).await?);
+            Ok(Superuser { substitute, ..Superuser::default() })
+        }
+        Privileges::Auto => Ok(any(route, target, options).await),
     }
+}
+
+/// The operator for extensions, and the first other way for the rest.
+async fn any(route: &Arc<Route>, target: &ConnInfo, options: &ObjectOptions<'_>) -> Superuser {
+    let why = |error: Error| describe_chain(&*error.fault);
+    let (operator, no_operator) = match by_operator(route, target).await {
+        Ok(operator) => (Some(operator), String::new()),
+        Err(error) => (None, format!("extensions cannot be left to the operator: {}; ", why(error))),
+    };
+    let no_secret = match by_secret(route, options).await {
+        Ok(login) => return Superuser { login: Some(login), operator, ..Superuser::default() },
+        Err(error) => why(error),
+    };
+    let substitute = match by_psql(route, target).await {
+        Ok(psql) => Substitute::Psql(psql),
+        Err(error) => Substitute::Nobody(format!(
+            "{no_operator}{no_secret}; psql in its pod cannot be run: {}",
+            why(error)
+        )),
+    };
+    Superuser { substitute, operator, ..Superuser::default() }
+}
+
+async fn by_operator(route: &Arc<Route>, target: &ConnInfo) -> Result<Operator, Error> {
+    let operator = Operator { route: Arc::clone(route), database: target.database().to_owned() };
+    Box::pin(operator.probe(target.user())).await.map_err(|error| Error::new(Exit::Refused, error))?;
+    Ok(operator)
 }
 
 async fn by_secret(route: &Route, options: &ObjectOptions<'_>) -> Result<ConnInfo, Error> {

@@ -150,6 +150,7 @@ impl Made {
             needs: vec![],
             statements,
             may_hold_secrets: false,
+            extension: None,
             maintenance_work_mem: 0,
             vector_index: None,
         });

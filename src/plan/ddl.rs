@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::catalog::{Catalog, Constraint, ConstraintKind};
-use crate::pg::{QualifiedName, display_identifier, quote_identifier};
+use crate::pg::QualifiedName;
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::plan::create_privilege::{self, Ungranted};
 use crate::plan::database;
+use crate::plan::extensions;
 use crate::plan::unique_index;
 use crate::plan::vector::{self, Facts};
 use crate::plan::{LockMode, NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
@@ -32,6 +33,8 @@ pub struct Input<'a> {
     pub vector_index: VectorIndexChoice,
     /// Whether there is a connection as superuser.
     pub has_admin: bool,
+    /// Whether the target's operator creates extensions.
+    pub has_operator: bool,
     /// Memory for all index builds that run at once, in bytes.
     pub index_memory: u64,
     /// How many of them run at once.
@@ -133,7 +136,7 @@ fn extension_schema<'a>(input: &'a Input<'_>, name: &str) -> &'a str {
         .map_or("public", |found| found.schema.as_str())
 }
 
-fn extension<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a crate::catalog::Extension> {
+pub(super) fn extension<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a crate::catalog::Extension> {
     catalog.extensions.iter().find(|found| found.name == name)
 }
 
@@ -167,7 +170,7 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
         ddl.changes.extend(changes);
         creates_vchord |= index.as_ref().is_some_and(|index| index.access_method == "vchordrq");
         if original.class == EntryClass::EXTENSION {
-            ddl.steps.extend(extension_steps(original, input));
+            ddl.steps.extend(extensions::step(original, input));
             continue;
         }
         if entry.statements.is_empty() {
@@ -205,11 +208,12 @@ pub fn steps(entries: &[Entry], input: &Input<'_>) -> Ddl {
         && extension(input.target, "vchord").is_none()
         && extension(input.source, "vchord").is_none()
     {
-        let vchord = create_extension(0, "vchord", "public", input);
+        let vchord = extensions::create(0, "vchord", "public", input);
         let after =
             ddl.steps.iter().rposition(|step| step.object.starts_with("EXTENSION ")).map_or(0, |at| at + 1);
         ddl.steps.insert(after, Step { id: vchord_id, ..vchord });
     }
+    extensions::leave_what_is_required(&mut ddl.steps, input);
     let database =
         database::steps(input.source, input.target, input.setting_contexts, input.has_admin, database_id);
     ddl.steps.extend(database.steps);
@@ -236,39 +240,6 @@ fn next_id(entries: &[Entry]) -> u32 {
     entries.iter().map(|entry| entry.id).max().unwrap_or(0) + 1
 }
 
-/// `CREATE EXTENSION` for one of the source, or for pgvector in the place of pgvecto.rs.
-fn extension_steps(entry: &Entry, input: &Input<'_>) -> Option<Step> {
-    let name = if entry.tag == LEGACY_VECTOR_EXTENSION { "vector" } else { entry.tag.as_str() };
-    // A source that has both gets pgvector by its own entry.
-    let is_twice = entry.tag == LEGACY_VECTOR_EXTENSION && extension(input.source, name).is_some();
-    if is_twice || extension(input.target, name).is_some() {
-        return None;
-    }
-    let schema = extension(input.source, name).map_or("public", |found| found.schema.as_str());
-    Some(create_extension(entry.id, name, schema, input))
-}
-
-fn create_extension(id: u32, name: &str, schema: &str, input: &Input<'_>) -> Step {
-    let offered = input.target.available_extensions.iter().find(|offered| offered.name == name);
-    let owner_may = input.target.session.is_superuser
-        || offered.is_some_and(|offered| !offered.needs_superuser || offered.is_trusted);
-    let in_schema = match offered.and_then(|offered| offered.schema.as_deref()) {
-        Some(_) => String::new(),
-        None => format!(" WITH SCHEMA {}", quote_identifier(schema)),
-    };
-    Step {
-        id,
-        object: format!("EXTENSION {}", display_identifier(name)),
-        phase: Phase::PreData,
-        route: if owner_may || !input.has_admin { Route::Owner } else { Route::Admin },
-        needs: vec![],
-        statements: vec![format!("CREATE EXTENSION IF NOT EXISTS {}{in_schema}", quote_identifier(name))],
-        may_hold_secrets: false,
-        maintenance_work_mem: 0,
-        vector_index: None,
-    }
-}
-
 fn step(entry: &Entry, index: Option<VectorIndexPlan>, input: &Input<'_>) -> Step {
     let phase = phase(entry, input);
     let share = input.index_memory / u64::from(input.jobs.max(1));
@@ -290,6 +261,7 @@ fn step(entry: &Entry, index: Option<VectorIndexPlan>, input: &Input<'_>) -> Ste
         needs: entry.dependencies.clone(),
         statements: entry.commands(),
         may_hold_secrets: entry.class.may_hold_secrets(),
+        extension: None,
         maintenance_work_mem,
         vector_index: index,
         phase,

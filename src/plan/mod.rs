@@ -6,6 +6,7 @@ pub mod create_privilege;
 pub mod database;
 pub mod ddl;
 pub mod document;
+pub(crate) mod extensions;
 pub mod make;
 pub mod tables;
 mod unique_index;
@@ -14,6 +15,7 @@ pub mod vector;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Database, UserObjects};
+use crate::kubernetes::WantedExtension;
 use crate::pg::{Oid, QualifiedName};
 use crate::schema::Change;
 use crate::schema::lexer::mask_strings;
@@ -148,6 +150,8 @@ impl LockMode {
 pub enum Route {
     /// The target's ordinary role.
     Owner,
+    /// The operator of the target's Cluster, before anything else is written; then the target's ordinary role finds it done.
+    Operator,
     /// It needs a superuser: `--target-admin`, or what takes its place ([`Plan::admin`]).
     Admin,
 }
@@ -171,6 +175,9 @@ pub struct Step {
     /// Whether a string in them may be a password; [`Step::shown`] masks it.
     #[serde(default)]
     pub may_hold_secrets: bool,
+    /// For an extension: what an operator is asked for, if it can be left to one.
+    #[serde(default)]
+    pub extension: Option<WantedExtension>,
     /// `maintenance_work_mem` for the step, in bytes; 0 leaves the server's.
     pub maintenance_work_mem: u64,
     /// For a vector index: what is known of it.
@@ -271,6 +278,7 @@ mod tests {
             needs: vec![],
             statements: vec!["CREATE SERVER old OPTIONS (password 'p;w')".into()],
             may_hold_secrets,
+            extension: None,
             maintenance_work_mem: 0,
             vector_index: None,
         };

@@ -6,6 +6,7 @@ use super::{Finding, Input, blocking, few, warning};
 use crate::catalog::{AvailableExtension, Catalog, Extension, Server, TypeKind};
 use crate::pg::{Oid, display_identifier, quote_identifier};
 use crate::plan::columns::{self, LEGACY_VECTOR_EXTENSION, Treatment};
+use crate::plan::extensions::may_leave_to_operator;
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
     let needed = needed(input);
@@ -231,6 +232,9 @@ fn permitted(needed: &[Needed<'_>], input: &Input<'_>) -> Vec<Finding> {
         .filter_map(|needed| available(input, needed.name).map(|offered| (needed, offered)))
         .filter(|(_, offered)| {
             offered.needs_superuser && !(offered.is_trusted && session.can_create_in_database)
+        })
+        .filter(|(needed, offered)| {
+            !(input.has_operator && may_leave_to_operator(Some(offered), needed.schema))
         })
         .collect();
     if refused.is_empty() {

@@ -64,6 +64,7 @@ pub struct Finding {
 
 /// Everything that the check looks at.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact that the check goes by")]
 pub struct Input<'a> {
     /// What is in the source.
     pub source: &'a Catalog,
@@ -78,6 +79,8 @@ pub struct Input<'a> {
     pub admin: Option<&'a SessionRights>,
     /// The database that connection leads to.
     pub admin_database: Option<&'a DatabaseIdentity>,
+    /// Whether the target's operator creates extensions.
+    pub has_operator: bool,
     /// The client tools, or why there are none.
     pub client_tools: Result<&'a ClientTools, &'a ClientError>,
     /// Whether both endpoints name the same host and port.

@@ -112,6 +112,9 @@ fn replaced(plan: &Plan, page: Page, out: &mut String) {
 fn schema(plan: &Plan, page: Page, out: &mut String) {
     let steps = steps(plan, |phase| matches!(phase, Phase::PreData));
     head(page, out, "schema", &count(steps.len() as u64, "step", "steps"));
+    for step in steps.iter().filter(|step| step.route == Route::Operator) {
+        page.wrap(out, "  by the operator, from a Database resource: ", &escape(&step.object));
+    }
     admin(&steps, page, out);
 }
 

@@ -242,6 +242,7 @@ pub(crate) fn plan() -> Plan {
         needs: vec![],
         statements: vec![statement.into()],
         may_hold_secrets: false,
+        extension: None,
         maintenance_work_mem: 0,
         vector_index: None,
     };
@@ -294,6 +295,7 @@ pub(crate) fn plan() -> Plan {
             ),
             Step {
                 may_hold_secrets: false,
+                extension: None,
                 maintenance_work_mem: 64 << 20,
                 vector_index: Some(clip),
                 ..step(3, "INDEX public.clip_index", build(1), Route::Owner, create)

@@ -139,6 +139,7 @@ impl Context<'_> {
             target_rights: &target.rights,
             admin: admin.as_ref(),
             admin_database: admin_database.as_ref(),
+            has_operator: self.settings.connections.operator.is_some(),
             client_tools: tools.as_ref(),
             has_same_address: self.has_same_address(),
             ledger,

@@ -59,6 +59,7 @@ impl Context<'_> {
             owner: self.choices.owner.as_deref(),
             vector_index: self.choices.vector_index,
             has_admin: checked.admin.as_ref().is_some_and(|rights| rights.is_superuser),
+            has_operator: self.settings.connections.operator.is_some(),
             index_memory: self.settings.index_memory.unwrap_or_else(|| default_index_memory(checked, jobs)),
             jobs,
             setting_contexts: &setting_contexts,

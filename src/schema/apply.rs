@@ -152,7 +152,7 @@ impl<'a> Applier<'a> {
                 steps = &steps[1..];
                 continue;
             }
-            let end = steps.iter().take(BATCH).take_while(|step| step.route == Route::Owner).count();
+            let end = steps.iter().take(BATCH).take_while(|step| step.route != Route::Admin).count();
             self.run("BEGIN", "begin").await?;
             for step in &steps[..end] {
                 self.in_transaction(step).await?;

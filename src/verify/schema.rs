@@ -98,6 +98,7 @@ pub async fn compare(
         // These decide how a statement is carried out, not what it says.
         tables: &[],
         has_admin: true,
+        has_operator: false,
         index_memory: 0,
         jobs: 1,
         setting_contexts: &BTreeMap::new(),

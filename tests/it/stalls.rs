@@ -33,6 +33,7 @@ fn settings(source: &str, target: &str, run_dir: &std::path::Path) -> RunSetting
         target: conninfo(target),
         target_admin: None,
         substitute: Substitute::None,
+        operator: None,
         client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
         stall: STALL,
     };

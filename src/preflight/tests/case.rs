@@ -14,6 +14,7 @@ use crate::preflight::{self, Finding, Input, Ledger, NamedObject, ObjectKind, Ri
 use crate::schema::{ClientError, ClientTools, ClientVersion};
 
 /// All that an [`Input`] borrows.
+#[expect(clippy::struct_excessive_bools, reason = "as the input of the check")]
 pub(crate) struct Case {
     pub(crate) source: Catalog,
     pub(crate) target: Catalog,
@@ -21,6 +22,7 @@ pub(crate) struct Case {
     pub(crate) target_rights: Rights,
     pub(crate) admin: Option<SessionRights>,
     pub(crate) admin_database: Option<DatabaseIdentity>,
+    pub(crate) has_operator: bool,
     pub(crate) tools: Result<ClientTools, ClientError>,
     pub(crate) has_same_address: bool,
     pub(crate) ledger: Ledger<'static>,
@@ -44,6 +46,7 @@ impl Case {
             target_rights: Rights::default(),
             admin: None,
             admin_database: None,
+            has_operator: false,
             tools: Ok(tools(17)),
             has_same_address: false,
             ledger: Ledger::None,
@@ -63,6 +66,7 @@ impl Case {
             target_rights: &self.target_rights,
             admin: self.admin.as_ref(),
             admin_database: self.admin_database.as_ref(),
+            has_operator: self.has_operator,
             client_tools: self.tools.as_ref(),
             has_same_address: self.has_same_address,
             ledger: self.ledger,

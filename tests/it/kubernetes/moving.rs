@@ -111,6 +111,7 @@ fn settings([source, target, admin]: [Arc<ConnInfo>; 3], run_dir: &Path, resume:
         target,
         target_admin: Some(admin),
         substitute: Substitute::None,
+        operator: None,
         client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
         stall: Duration::from_secs(5),
     };

@@ -1,18 +1,26 @@
 //! What needs a superuser on a Cluster: by which way it goes is tried before the run, and told.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use pgmove::{
     error::Fault as _,
     kubernetes::{Psql, PsqlError, Route},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::Namespace;
 use super::cnpg;
 use super::endpoints::World;
 use super::moving::SOURCE;
 use super::stand_in::{Loss, StandIn};
-use crate::support::{Database, Ended, Move, PASSWORD, Server, leftovers, state};
+use crate::support::{Database, Ended, Move, PASSWORD, Server, leftovers, psql, state};
 
 /// A move into a Cluster for which nobody names a superuser.
 fn without_admin(world: &World, source: &Database) -> Move {
@@ -34,23 +42,20 @@ fn a_superuser_is_found_by_the_secret_or_by_psql_in_the_pod_and_told_before_the_
     let world = World::of(source);
     let run = without_admin(&world, source);
     let dry_run = |more: &[&str]| -> Ended { run.run(&[&["--dry-run"], more].concat()) };
-    // No Secret, and a pod that has no programs: the check says both.
-    dry_run(&[]).assert(
-        3,
-        &["[extension-needs-superuser]", "offers no login of postgres", "psql in its pod cannot be run: "],
-    );
+    // No Secret, and a pod that has no programs.
     let by_secret = dry_run(&["--target-privileges=secret"]);
     by_secret.assert(3, &["offers no login of postgres", "enableSuperuserAccess: true"]);
     dry_run(&["--target-privileges=exec"]).assert(3, &["pod immich-postgres-1"]);
+    dry_run(&[]).assert(0, &["by the operator, from a Database resource: EXTENSION vchord"]);
 
     world.namespace.lead("immich-postgres-1", &world.target.server);
     let psql =
         format!("admin psql as postgres in the pod of cluster/immich-postgres in {}", world.namespace.name);
-    dry_run(&[]).assert(0, &[&psql, "as admin: EXTENSION vchord"]);
+    dry_run(&["--target-privileges=exec"]).assert(0, &[&psql, "as admin: EXTENSION vchord"]);
     dry_run(&["--target-privileges=none"]).assert(3, &["[extension-needs-superuser]"]);
     cnpg::enable_superuser(&world.namespace, PASSWORD);
     let login = format!("admin postgres@cluster/immich-postgres in {}/", world.namespace.name);
-    dry_run(&[]).assert(0, &[&login, "as admin: EXTENSION vchord"]);
+    dry_run(&["--target-privileges=secret"]).assert(0, &[&login, "as admin: EXTENSION vchord"]);
 
     run.run(&["--target-privileges=exec"]).assert(0, &["equal: "]);
     assert_eq!(leftovers(&world.target), "");
@@ -68,7 +73,7 @@ fn a_run_that_was_killed_goes_on_with_psql_in_the_pod() {
     let (source, before) = (&SOURCE.0, &SOURCE.1);
     let world = World::of(source);
     world.namespace.lead("immich-postgres-1", &world.target.server);
-    let run = without_admin(&world, source);
+    let run = without_admin(&world, source).with("--target-privileges=exec");
     let mut running = run.start(&[]);
     assert!(running.reaches("schema"), "{}", running.output());
     running.kill();
@@ -93,7 +98,126 @@ fn an_account_that_may_not_exec_is_told_so() {
     let run = without_admin(&world, source).with(&format!("--target-kubeconfig={}", account.display()));
     let refused = run.run(&["--dry-run"]);
     let may_not = format!("account system:serviceaccount:{}:mover may not", world.namespace.name);
-    refused.assert(3, &["[extension-needs-superuser]", "offers no login of postgres", &may_not, "pods/exec"]);
+    let no_operator = format!(
+        "extensions cannot be left to the operator: could not list Databases in namespace {}",
+        world.namespace.name
+    );
+    let phrases =
+        ["[extension-needs-superuser]", &no_operator, "offers no login of postgres", &may_not, "pods/exec"];
+    refused.assert(3, &phrases);
+}
+
+/// Stands in for the operator, as `database_controller.go` of CloudNative-PG 1.28 does it: makes the extensions of each Database
+/// as a superuser, and reports it.
+struct StandInOperator {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<Value>>>,
+}
+
+impl StandInOperator {
+    fn start(namespace: &Namespace, server: &Server) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (cluster, name, over) = (namespace.cluster, namespace.name.clone(), Arc::clone(&is_over));
+        let uri = server.uri("DATABASE");
+        let thread = thread::spawn(move || {
+            let kubectl =
+                |arguments: &[&str]| cluster.try_kubectl(&[&["--namespace", &name], arguments].concat(), "");
+            let mut followed: Vec<Value> = Vec::new();
+            while !over.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(200));
+                let listed = kubectl(&["get", "databases.postgresql.cnpg.io", "--output=json"]);
+                let Ok(listed) = listed else { continue };
+                let listed: Value = serde_json::from_str(&listed).expect("kubectl prints JSON");
+                for object in listed["items"].as_array().expect("a list") {
+                    let (metadata, spec) = (&object["metadata"], &object["spec"]);
+                    if object["status"]["observedGeneration"] == metadata["generation"] {
+                        continue;
+                    }
+                    let uri = uri.replace("DATABASE", spec["name"].as_str().expect("a name"));
+                    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+                    let reports = spec["extensions"].as_array().expect("a list").iter().map(|extension| {
+                        let schema =
+                            extension.get("schema").map(|schema| format!(" SCHEMA {}", text(schema)));
+                        let statement = format!(
+                            "CREATE EXTENSION IF NOT EXISTS {}{}",
+                            text(&extension["name"]),
+                            schema.unwrap_or_default()
+                        );
+                        match psql(&uri, &statement) {
+                            Ok(_) => json!({ "name": extension["name"], "applied": true }),
+                            Err(error) => {
+                                json!({ "name": extension["name"], "applied": false, "message": error })
+                            }
+                        }
+                    });
+                    let reports: Vec<Value> = reports.collect();
+                    let is_applied = reports.iter().all(|report| report["applied"] == true);
+                    let mut status = json!({ "applied": is_applied, "extensions": reports });
+                    if is_applied {
+                        status["observedGeneration"] = metadata["generation"].clone();
+                    }
+                    let object_name = format!("databases.postgresql.cnpg.io/{}", text(&metadata["name"]));
+                    let patch = json!({ "status": status }).to_string();
+                    let reported = kubectl(&[
+                        "patch",
+                        &object_name,
+                        "--subresource=status",
+                        "--type=merge",
+                        "--patch",
+                        &patch,
+                    ]);
+                    if reported.is_ok() && is_applied {
+                        followed.push(spec.clone());
+                    }
+                }
+            }
+            followed
+        });
+        StandInOperator { is_over, thread: Some(thread) }
+    }
+
+    fn end(mut self) -> Vec<Value> {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.thread.take().expect("it is ended once").join().expect("it does not panic")
+    }
+}
+
+impl Drop for StandInOperator {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn extensions_are_left_to_the_operator_and_its_resource_goes_with_that() {
+    let (source, before) = (&SOURCE.0, &SOURCE.1);
+    let world = World::of(source);
+    let (namespace, target) = (&world.namespace, &world.target);
+    let run = without_admin(&world, source).with("--target-privileges=database").with("-v");
+    let planned = "by the operator, from a Database resource: EXTENSION vchord";
+    run.run(&["--dry-run"]).assert(0, &[planned]);
+    let databases = || namespace.kubectl(&["get", "databases.postgresql.cnpg.io", "--output=name"]);
+    assert_eq!(databases(), "", "a dry run makes none");
+
+    let operator = StandInOperator::start(namespace, &target.server);
+    run.run(&[]).assert(0, &["equal: ", "has the operator create"]);
+    let followed = operator.end();
+    let [spec] = &followed[..] else { panic!("{followed:?}") };
+    assert_eq!((&spec["name"], &spec["owner"]), (&json!(target.name), &json!(target.name)));
+    assert_eq!(spec["databaseReclaimPolicy"], "retain");
+    assert_eq!(databases(), "", "it is gone");
+    assert_eq!(leftovers(target), "");
+    assert_eq!(owners(target), "postgres");
+    state(target).assert_equal(before);
+
+    // Another Database manages the database: the operator would take no second one.
+    let own = json!({
+        "apiVersion": "postgresql.cnpg.io/v1", "kind": "Database", "metadata": { "name": "photos" },
+        "spec": { "cluster": { "name": "immich-postgres" }, "name": target.name, "owner": target.name },
+    });
+    namespace.apply(&own.to_string());
+    let refused = run.run(&["--dry-run"]);
+    refused.assert(3, &["Database photos manages database", "spec.extensions"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
