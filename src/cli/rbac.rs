@@ -36,6 +36,8 @@ enum Purpose {
     Exec,
     /// Log in as the superuser of the target's Cluster, from its Secret.
     Superuser,
+    /// Leave extensions to the operator of the target's Cluster, by a Database resource.
+    Operator,
     /// Tell the reclaim policy of the volumes, which are in no namespace.
     Volumes,
 }
@@ -109,8 +111,8 @@ enum RbacError {
     NoSource(&'static str),
     #[error("--for {0} is about the target, and no target in Kubernetes is named")]
     NoTarget(&'static str),
-    #[error("{0} has no Secret of a superuser")]
-    NoSuperuser(ObjectRef),
+    #[error("{0} is no Cluster of CloudNative-PG, and --for {1} is about one")]
+    NoCluster(ObjectRef, &'static str),
 }
 
 impl Fault for RbacError {
@@ -129,7 +131,7 @@ impl Fault for RbacError {
             RbacError::NoSubject => "name one with --service-account, --user or --group",
             RbacError::NoSource(_) => "name it with --source KIND/NAME",
             RbacError::NoTarget(_) => "name it with --target KIND/NAME",
-            RbacError::NoSuperuser(_) => "only a Cluster of CloudNative-PG has one: --target cluster/NAME",
+            RbacError::NoCluster(..) => "name one with --target cluster/NAME",
         };
         Some(hint.to_owned())
     }
@@ -221,12 +223,16 @@ impl Arguments {
                 }
             }
             Purpose::Exec => of_target("exec")?.for_each(|target| needed.add(target, Way::Exec)),
-            Purpose::Superuser => {
-                for target in of_target("superuser")? {
+            Purpose::Superuser | Purpose::Operator => {
+                let (word, way) = match purpose {
+                    Purpose::Superuser => ("superuser", Way::Superuser),
+                    _ => ("operator", Way::Operator),
+                };
+                for target in of_target(word)? {
                     if target.object.kind != Kind::Cluster {
-                        return Err(RbacError::NoSuperuser(target.object.clone()));
+                        return Err(RbacError::NoCluster(target.object.clone(), word));
                     }
-                    needed.add(target, Way::Superuser);
+                    needed.add(target, way);
                 }
             }
             Purpose::Volumes => {
@@ -406,7 +412,10 @@ mod tests {
             ),
             ("-n media --target cluster/new --user jane --for freeze", "--for freeze is about the source"),
             ("-n media --source sts/old --user jane --for exec", "--for exec is about the target"),
-            ("-n media --target sts/new --user jane --for superuser", "sts/new has no Secret of a superuser"),
+            (
+                "-n media --target sts/new --user jane --for superuser",
+                "sts/new is no Cluster of CloudNative-PG, and --for superuser is about one",
+            ),
         ] {
             let error = rbac_of(typed).expect_err("something is missing");
             assert!(error.contains(expected), "{error}");

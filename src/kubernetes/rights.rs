@@ -15,6 +15,8 @@ pub enum Way {
     Exec,
     /// Log in as the superuser of a Cluster.
     Superuser,
+    /// Leave extensions to the operator of a Cluster.
+    Operator,
     /// Freeze what writes to the source, and watch it.
     Freeze,
     /// Put back what was frozen.
@@ -73,6 +75,11 @@ pub fn rights(way: Way, server: &Server<'_>, place: Place) -> Vec<Right> {
         (Way::Exec, Place::Application) => vec![in_pod("pods/exec", server.object)],
         (Way::Superuser, Place::Application) if server.object.kind == Kind::Cluster => {
             vec![right("", &["secrets"], &["get"]).on([format!("{}-superuser", server.object.name)])]
+        }
+        // The run's own Database, whose name is not known before.
+        (Way::Operator, Place::Application) if server.object.kind == Kind::Cluster => {
+            let verbs = ["get", "list", "create", "patch", "delete"];
+            vec![right("postgresql.cnpg.io", &["databases"], &verbs)]
         }
         (Way::Freeze, Place::Application) => freeze(server.object),
         (Way::Freeze, Place::Flux) => flux(&CHANGE_AND_WATCH),

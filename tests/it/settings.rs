@@ -81,9 +81,7 @@ fn samples(option: &Shown) -> [String; 2] {
     let words = option.help.split_once("[possible values: ").map(|(_, rest)| rest.split([',', ']']));
     match words {
         Some(words) => words.take(2).map(|word| format!("\"{}\"", word.trim())).collect::<Vec<_>>(),
-        None if option.help.contains("<ENDPOINT>")
-            || ["source", "target"].contains(&option.name.as_str()) =>
-        {
+        None if option.help.contains("<ENDPOINT>") || ["source", "target"].contains(&&*option.name) => {
             vec!["\"postgres://a@h/d\"".into(), "\"postgres://b@h/d\"".into()]
         }
         None if option.help.contains("<N>")

@@ -109,13 +109,13 @@ fn an_account_that_may_not_exec_is_told_so() {
 
 /// Stands in for the operator, as `database_controller.go` of CloudNative-PG 1.28 does it: makes the extensions of each Database
 /// as a superuser, and reports it.
-struct StandInOperator {
+pub(super) struct StandInOperator {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<Vec<Value>>>,
 }
 
 impl StandInOperator {
-    fn start(namespace: &Namespace, server: &Server) -> Self {
+    pub(super) fn start(namespace: &Namespace, server: &Server) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let (cluster, name, over) = (namespace.cluster, namespace.name.clone(), Arc::clone(&is_over));
         let uri = server.uri("DATABASE");
@@ -176,7 +176,7 @@ impl StandInOperator {
         StandInOperator { is_over, thread: Some(thread) }
     }
 
-    fn end(mut self) -> Vec<Value> {
+    pub(super) fn end(mut self) -> Vec<Value> {
         self.is_over.store(true, Ordering::SeqCst);
         self.thread.take().expect("it is ended once").join().expect("it does not panic")
     }
@@ -243,7 +243,7 @@ async fn statements_for_psql_are_carried_out_as_a_whole_or_not_at_all() {
         match psql.run(statements).await {
             Ok(()) => break,
             Err(error) => {
-                assert!(error.is_retryable() || matches!(error, PsqlError::Refused { .. }), "{error}")
+                assert!(error.is_retryable() || matches!(error, PsqlError::Refused { .. }), "{error}");
             }
         }
         assert_eq!(tables(), "0", "cut after {input} bytes");

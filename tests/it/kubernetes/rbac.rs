@@ -4,23 +4,26 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use pgmove::{
     error,
     kubernetes::{
-        Account, ClusterLook, DataVolume, Exec, Instance, Kind, ObjectRef, Orphan, PodPort, ReclaimPolicy,
-        Request, Route, conninfo, exec,
+        Account, ClusterLook, DataVolume, Exec, Instance, Kind, ObjectRef, Operator, Orphan, PodPort,
+        ReclaimPolicy, Request, Route, WantedExtension, conninfo, exec,
         rights::{Place, Right, Server as Behind, Way, rights},
     },
     pg::{self, server_error::describe_chain},
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::cnpg::secret;
 use super::discovery::{PASSWORD, claim, cluster, connect, legacy, remove_volume};
 use super::moving::Reach;
+use super::privileges::StandInOperator;
 use super::{Cluster, Namespace};
 use crate::support::{Server, pgmove};
 
@@ -314,6 +317,39 @@ async fn exec_and_the_superusers_secret_need_rights_of_their_own() {
             assert!(error.contains(&single.lack()), "{single:?}: {error}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_needs_rights_of_its_own() {
+    let (namespace, database) = (Cluster::get().namespace(), Server::shared(18).database());
+    cluster(&namespace);
+    let stand_in = StandInOperator::start(&namespace, &database.server);
+    let object: ObjectRef = "cluster/immich-postgres".parse().expect("an object");
+    let side = Side { namespace, object, uri: String::new() };
+    let work = async |kubeconfig: PathBuf, run: &str| {
+        let server = connect(&kubeconfig, &side.namespace.name).await;
+        let route = Arc::new(Route::new(server, side.object.clone(), None));
+        let operator = Operator { route, database: database.name.clone() };
+        let wanted = [WantedExtension { name: "plpgsql".to_owned(), schema: None }];
+        let stop = CancellationToken::new();
+        operator.probe(&database.name).await.map_err(|error| describe_chain(&error))?;
+        let made = operator.create(run, &database.name, &wanted, &stop).await;
+        made.map_err(|error| describe_chain(&error))
+    };
+    let words = ["--target", "cluster/immich-postgres", "--for", "operator"];
+    work(apply(&side.namespace, &words), "run").await.expect("these rights are enough");
+
+    let all = side.rights(Way::Operator);
+    for (number, (single, kubeconfig)) in
+        without_one_each(&side.namespace, &all).await.into_iter().enumerate()
+    {
+        let error = work(kubeconfig, &format!("run-{number}")).await.expect_err("a right is missing");
+        assert!(error.contains(&single.lack()), "{single:?}: {error}");
+        // What an account could not remove would be in the next one's way.
+        side.namespace.kubectl(&["delete", "databases.postgresql.cnpg.io", "--all"]);
+    }
+    assert_eq!(all.len(), 5);
+    stand_in.end();
 }
 
 /// What docs/kubernetes.md shows is what is printed.
