@@ -13,7 +13,8 @@ use crate::kubernetes::{Kind, ObjectRef, ObjectRefError, SecretChoice};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   Read what an account needs for a move:
-    pgmove rbac -n media --source sts/immich-postgres --target cluster/immich-postgres --service-account pgmove
+    pgmove rbac -n media --source sts/immich-postgres --target cluster/immich-postgres \\
+        --service-account pgmove
   Give it to the account:
     pgmove rbac … | kubectl apply -f -
   The same for a person who also freezes, where Flux's objects are in flux-system:
@@ -38,6 +39,9 @@ enum Purpose {
     Superuser,
     /// Leave extensions to the operator of the target's Cluster, by a Database resource.
     Operator,
+    /// Know the servers of Clusters by their certificates (--source-sslmode, --target-sslmode): their authority's Secret
+    /// holds its private key too.
+    VerifyFull,
     /// Tell the reclaim policy of the volumes, which are in no namespace.
     Volumes,
 }
@@ -49,10 +53,10 @@ pub(crate) struct Arguments {
     #[arg(long = "for", value_name = "PURPOSE", value_enum, value_delimiter = ',', default_value = "run")]
     purposes: Vec<Purpose>,
     /// The source, if it is in Kubernetes: sts/NAME, deploy/NAME, pod/NAME, svc/NAME or cluster/NAME
-    #[arg(long, value_name = "KIND/NAME", hide_env_values = true)]
+    #[arg(long, value_name = "ENDPOINT", hide_env_values = true)]
     source: Option<String>,
     /// The target, if it is in Kubernetes
-    #[arg(long, value_name = "KIND/NAME", hide_env_values = true)]
+    #[arg(long, value_name = "ENDPOINT", hide_env_values = true)]
     target: Option<String>,
     /// Print what is needed in the cluster of this side alone
     #[arg(long, value_enum)]
@@ -235,6 +239,7 @@ impl Arguments {
                     needed.add(target, way);
                 }
             }
+            Purpose::VerifyFull => both.for_each(|server| needed.add(server, Way::VerifyFull)),
             Purpose::Volumes => {
                 for server in both {
                     needed.put(None, server.rights(Way::Connect, Place::Cluster));
@@ -372,10 +377,13 @@ mod tests {
         let every = "# Any Secret of the namespace";
         let text = rbac_of(MOVE).expect("a role");
         assert!(text.starts_with(every) && !text.contains("new-app"), "{text}");
-        let text =
-            rbac_of(&format!("{MOVE} --source-secret login:password --for run,superuser")).expect("a role");
+        let text = rbac_of(&format!("{MOVE} --source-secret login:password --for run,superuser,verify-full"))
+            .expect("a role");
         assert!(!text.contains(every), "{text}");
-        assert!(text.contains("resourceNames: [\"login\", \"new-app\", \"new-superuser\"]"), "{text}");
+        assert!(
+            text.contains("resourceNames: [\"login\", \"new-app\", \"new-superuser\", \"new-ca\"]"),
+            "{text}"
+        );
         let text = rbac_of("-n media --target cluster/new --target-secret own --user jane").expect("a role");
         assert!(text.contains("resourceNames: [\"own\"]"), "{text}");
     }

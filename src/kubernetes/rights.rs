@@ -17,6 +17,8 @@ pub enum Way {
     Superuser,
     /// Leave extensions to the operator of a Cluster.
     Operator,
+    /// Know a Cluster's server by its certificate.
+    VerifyFull,
     /// Freeze what writes to the source, and watch it.
     Freeze,
     /// Put back what was frozen.
@@ -81,6 +83,10 @@ pub fn rights(way: Way, server: &Server<'_>, place: Place) -> Vec<Right> {
             let verbs = ["get", "list", "create", "patch", "delete"];
             vec![right("postgresql.cnpg.io", &["databases"], &verbs)]
         }
+        // It holds the private key of the authority too.
+        (Way::VerifyFull, Place::Application) if server.object.kind == Kind::Cluster => {
+            vec![right("", &["secrets"], &["get"]).on([format!("{}-ca", server.object.name)])]
+        }
         (Way::Freeze, Place::Application) => freeze(server.object),
         (Way::Freeze, Place::Flux) => flux(&CHANGE_AND_WATCH),
         (Way::Rollback, Place::Application) => rollback(server.object),
@@ -141,7 +147,6 @@ fn connect(server: &Server<'_>) -> Vec<Right> {
         (Kind::Cluster, secret) => {
             let name = &object.name;
             let login = secret.map_or_else(|| format!("{name}-app"), str::to_owned);
-            // Not that of its certificate authority: it holds the private key too, and a look goes without.
             rights.push(secrets.on([login]));
         }
         (_, secret) => {

@@ -12,7 +12,7 @@ use pgmove::{
     error,
     kubernetes::{
         Account, ClusterLook, DataVolume, Exec, Instance, Kind, ObjectRef, Operator, Orphan, PodPort,
-        ReclaimPolicy, Request, Route, WantedExtension, conninfo, exec,
+        ReclaimPolicy, Request, Route, WantedExtension, authority, conninfo, exec,
         rights::{Place, Right, Server as Behind, Way, rights},
     },
     pg::{self, server_error::describe_chain},
@@ -275,7 +275,7 @@ async fn a_move_needs_each_right_that_it_is_given_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exec_and_the_superusers_secret_need_rights_of_their_own() {
+async fn exec_and_the_secrets_of_the_operator_need_rights_of_their_own() {
     let namespace = Cluster::get().namespace();
     cluster(&namespace);
     namespace.lead("immich-postgres-1", &Server::shared(18));
@@ -298,20 +298,21 @@ async fn exec_and_the_superusers_secret_need_rights_of_their_own() {
         let run = Exec { at: &at, command: &["true"], input: b"", stall: Duration::from_secs(20) };
         exec(&server, &run).await.map_err(|error| describe_chain(&error))?;
         let route = Route::new(server, side.object.clone(), None);
+        authority(&route).await.map_err(|error| describe_chain(&error))?;
         let found =
             conninfo(route, None, Account::Superuser).await.map_err(|error| describe_chain(&error))?;
         assert_eq!(found.user(), "postgres");
         Ok::<_, String>(())
     };
     let words = ["--target", "cluster/immich-postgres", "--for"];
-    let complete = apply(&side.namespace, &[&words[..], &["run,exec,superuser"]].concat());
+    let complete = apply(&side.namespace, &[&words[..], &["run,exec,superuser,verify-full"]].concat());
     work(complete).await.expect("these rights are enough");
 
-    let all = [Way::Exec, Way::Superuser, Way::Connect].map(|way| side.rights(way)).concat();
+    let all = [Way::Exec, Way::Superuser, Way::VerifyFull, Way::Connect].map(|way| side.rights(way)).concat();
+    let is_operators = |name: &str| name.ends_with("-superuser") || name.ends_with("-ca");
     for (single, kubeconfig) in without_one_each(&side.namespace, &all).await {
         // Those for the connection have a test of their own.
-        let is_meant =
-            single.resource == "pods/exec" || single.name.as_deref() == Some("immich-postgres-superuser");
+        let is_meant = single.resource == "pods/exec" || single.name.as_deref().is_some_and(is_operators);
         if is_meant && !is_of_later_versions(&single) {
             let error = work(kubeconfig).await.expect_err("a right is missing");
             assert!(error.contains(&single.lack()), "{single:?}: {error}");
