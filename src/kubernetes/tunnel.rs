@@ -46,7 +46,9 @@ impl Tunnel {
         let request = pods.portforward(&at.pod, &[at.port]).expect("one port is what a request can have");
         let connection = server.client().connect(request).await;
         let connection = connection.map_err(|error| TunnelError::of(&error, server, at))?;
-        let mut forward = Box::new(Forward::new(connection.into_stream(), at.port));
+        // kube has not read from it yet, and sets up a websocket that costs more.
+        let connection = connection.into_stream().into_inner();
+        let mut forward = Box::new(Forward::new(connection, at.port).await);
         forward.greeting().await.map_err(|cause| BrokenTunnel { at: at.to_string(), cause })?;
         Ok(Tunnel { at: at.to_string(), forward })
     }

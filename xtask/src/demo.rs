@@ -163,14 +163,15 @@ fn prepare(target: &Cluster) -> Result<()> {
     target.psql(SUPERUSER, "postgres", &[&role, &database], &[roles])
 }
 
-/// The demo's directory, with the guard that will clear it up.
-struct Home {
-    path: PathBuf,
+/// A directory for servers, with the guard that will end them and clear it up.
+pub(crate) struct Home {
+    pub(crate) path: PathBuf,
     guard: Child,
 }
 
 impl Home {
-    fn make() -> Result<Self> {
+    /// In the directory for temporary files.
+    pub(crate) fn make() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("pgmove-demo-{}", std::process::id()));
         fs::create_dir(&path).with_context(|| path.display().to_string())?;
         let guard = Command::new("sh")

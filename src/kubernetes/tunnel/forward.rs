@@ -19,15 +19,21 @@ use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::TunnelCause;
 use crate::pg::server_error::describe_chain;
 
-/// How much of the connection's bytes a frame carries: containerd was measured fastest at 64 KiB.
-const FRAME: usize = 64 * 1024;
+/// How much of the connection's bytes a frame carries at most: containerd was measured fastest at 64 KiB. That is what a
+/// lane gathers before it hands its rows over; the last row and the message's head go with them, or each such frame would
+/// be followed by a tiny one.
+pub(super) const FRAME: usize = 72 * 1024;
+
+/// How much is read at once: TLS gives a record, of 16 KiB at most. The buffer is zeroed before each read, so the
+/// library's own 128 KiB cost more than the read itself.
+const READ: usize = 16 * 1024;
 
 /// Load balancers drop connections that were idle for a minute, at the shortest.
 const PING: Duration = Duration::from_secs(25);
@@ -71,9 +77,12 @@ struct Closing {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
-    pub(super) fn new(socket: WebSocketStream<S>, port: u16) -> Self {
+    /// Over a connection that has become a websocket, of which nothing was read.
+    pub(super) async fn new(connection: S, port: u16) -> Self {
+        // A frame is written when it is there: gathered, what TLS does not take at once would be moved again and again.
+        let config = WebSocketConfig::default().read_buffer_size(READ).write_buffer_size(0);
         Forward {
-            socket,
+            socket: WebSocketStream::from_raw_socket(connection, Role::Client, Some(config)).await,
             port,
             greeted: [false; 2],
             incoming: Bytes::new(),

@@ -12,10 +12,12 @@ mod container;
 mod contestant;
 mod report;
 mod results;
+mod tunnels;
 
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 use crate::{images, process};
 use case::Case;
@@ -25,10 +27,14 @@ use results::{CaseResults, Machine, Results, Run};
 
 /// What to measure.
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent option")]
 pub(crate) struct Arguments {
     /// Small databases: shows that everything works; the figures mean nothing.
     #[arg(long)]
     quick: bool,
+    /// Measure tunnels through a Kubernetes control plane instead, beside kube's forwarder and kubectl.
+    #[arg(long, conflicts_with_all = ["cases", "pgmove", "keep"])]
+    cluster: bool,
     /// Only these [default: library, relational, wide].
     #[arg(long = "case", value_name = "CASE", value_enum)]
     cases: Vec<Case>,
@@ -51,6 +57,9 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When an image, the container or pgmove cannot be made, or when a contestant fails or leaves something out.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.cluster {
+        return tunnels::run(arguments);
+    }
     let pgmove = match &arguments.pgmove {
         Some(file) => file.clone(),
         None => build()?,
@@ -70,11 +79,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         results.cases.push(measure(&container, case, &contestants, arguments)?);
         // After each case: a run that is ended early has not been for nothing.
-        write_json(&results)?;
+        write_json("results.json", &results)?;
     }
     print!("{}", report::text(&results));
     if arguments.write {
-        report::write(&results, &process::workspace().join("docs/performance.md"))?;
+        report::write(report::BEGIN, &report::text(&results))?;
     }
     Ok(())
 }
@@ -139,9 +148,9 @@ fn build() -> Result<PathBuf> {
     Ok(process::target().join("release/pgmove"))
 }
 
-fn write_json(results: &Results) -> Result<()> {
+fn write_json(name: &str, results: &impl Serialize) -> Result<()> {
     let directory = process::target().join("bench");
     fs::create_dir_all(&directory)?;
-    fs::write(directory.join("results.json"), serde_json::to_string_pretty(results)?)?;
+    fs::write(directory.join(name), serde_json::to_string_pretty(results)?)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The results for people: Markdown tables, on stdout and in docs/performance.md.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{fmt::Write, fs};
 
 use anyhow::{Context, Result, ensure};
 
@@ -8,23 +8,16 @@ use super::{
     contestant::{PEAK_BOUND, PEAK_LANES},
     results::{CaseResults, ContestantResults, Results},
 };
+use crate::process;
 
 /// What stands between these lines of the document comes from here.
-const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --write` -->";
+pub(super) const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --write` -->";
 const END: &str = "<!-- end of figures -->";
 
 /// Everything that was measured.
 pub(super) fn text(results: &Results) -> String {
     let machine = &results.machine;
-    let mut text = format!(
-        "Measured on {} at commit {}: {} cores ({}), {:.0} GB of memory, {}.\n\n",
-        machine.date,
-        machine.commit,
-        machine.cores,
-        machine.processor,
-        gigabytes(machine.memory_bytes),
-        machine.kernel,
-    );
+    let mut text = format!("{}\n\n", machine.host);
     if results.quick {
         text.push_str("Small databases (--quick): the figures mean nothing.\n\n");
     }
@@ -39,21 +32,22 @@ pub(super) fn text(results: &Results) -> String {
     text
 }
 
-/// Replaces the figures of a document, and leaves everything around them.
+/// Replaces the figures of docs/performance.md that follow the line `begin`, and leaves everything around them.
 ///
 /// # Errors
 /// When the document cannot be read or written, or does not say where figures stand.
-pub(super) fn write(results: &Results, document: &Path) -> Result<()> {
+pub(super) fn write(begin: &str, figures: &str) -> Result<()> {
+    let document = process::workspace().join("docs/performance.md");
     let name = || document.display().to_string();
-    let before = fs::read_to_string(document).with_context(name)?;
-    fs::write(document, replace(&before, &text(results)).with_context(name)?).with_context(name)
+    let before = fs::read_to_string(&document).with_context(name)?;
+    fs::write(&document, replace(&before, begin, figures).with_context(name)?).with_context(name)
 }
 
-fn replace(document: &str, figures: &str) -> Result<String> {
-    let (head, rest) = document.split_once(BEGIN).with_context(|| format!("there is no {BEGIN:?}"))?;
+fn replace(document: &str, begin: &str, figures: &str) -> Result<String> {
+    let (head, rest) = document.split_once(begin).with_context(|| format!("there is no {begin:?}"))?;
     let (_, tail) = rest.split_once(END).with_context(|| format!("there is no {END:?}"))?;
-    ensure!(!tail.contains(BEGIN), "the document has two places for figures");
-    Ok(format!("{head}{BEGIN}\n\n{figures}\n{END}{tail}"))
+    ensure!(!tail.contains(begin), "the document has two places for figures");
+    Ok(format!("{head}{begin}\n\n{figures}\n{END}{tail}"))
 }
 
 fn write_case(text: &mut String, case: &CaseResults) {
@@ -109,7 +103,7 @@ fn write_contestant(text: &mut String, case: &CaseResults, contestant: &Contesta
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
-fn gigabytes(bytes: u64) -> f64 {
+pub(super) fn gigabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e9
 }
 
@@ -124,11 +118,12 @@ mod tests {
 
     #[test]
     fn only_the_figures_are_replaced() {
-        let document = format!("head\n{BEGIN}\nold\n{END}\ntail\n");
-        let replaced = replace(&document, "new\n").expect("a place for figures");
-        assert_eq!(replaced, format!("head\n{BEGIN}\n\nnew\n\n{END}\ntail\n"));
-        assert_eq!(replace(&replaced, "new\n").expect("the same place"), replaced);
-        assert!(replace("nothing", "new").is_err());
-        assert!(replace(&format!("{END}{BEGIN}"), "new").is_err());
+        let other = format!("<!-- other -->\nothers\n{END}\n");
+        let document = format!("{other}head\n{BEGIN}\nold\n{END}\ntail\n{other}");
+        let replaced = replace(&document, BEGIN, "new\n").expect("a place for figures");
+        assert_eq!(replaced, format!("{other}head\n{BEGIN}\n\nnew\n\n{END}\ntail\n{other}"));
+        assert_eq!(replace(&replaced, BEGIN, "new\n").expect("the same place"), replaced);
+        assert!(replace("nothing", BEGIN, "new").is_err());
+        assert!(replace(&format!("{END}{BEGIN}"), BEGIN, "new").is_err());
     }
 }

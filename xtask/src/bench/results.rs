@@ -21,9 +21,9 @@ pub(super) struct Results {
     pub(super) cases: Vec<CaseResults>,
 }
 
-/// Where and with what it was measured.
+/// Where it was measured.
 #[derive(Debug, Serialize)]
-pub(super) struct Machine {
+pub(super) struct Host {
     /// Day, in UTC.
     pub(super) date: String,
     pub(super) commit: String,
@@ -31,6 +31,13 @@ pub(super) struct Machine {
     pub(super) cores: usize,
     pub(super) memory_bytes: u64,
     pub(super) kernel: String,
+}
+
+/// Where and with what it was measured.
+#[derive(Debug, Serialize)]
+pub(super) struct Machine {
+    #[serde(flatten)]
+    pub(super) host: Host,
     /// What each program calls itself.
     pub(super) versions: Vec<String>,
     /// The lines of tests/images/bench/postgresql.conf.
@@ -86,8 +93,8 @@ pub(super) struct Ratio {
     pub(super) rounds: (f64, f64),
 }
 
-impl Machine {
-    pub(super) fn read(container: &Container) -> Result<Self> {
+impl Host {
+    pub(super) fn read() -> Result<Self> {
         let field = |text: &str, name: &str| -> Option<String> {
             let line = text.lines().find(|line| line.starts_with(name))?;
             Some(line.split_once(':')?.1.trim().to_owned())
@@ -97,12 +104,32 @@ impl Machine {
         let mut git = Command::new("git");
         git.args(["rev-parse", "--short", "HEAD"]).current_dir(process::workspace());
         Ok(Self {
-            date: container.output(&["date", "--utc", "+%F"])?.trim().to_owned(),
+            date: process::output(Command::new("date").args(["--utc", "+%F"]))?.trim().to_owned(),
             commit: process::output(&mut git)?.trim().to_owned(),
             processor: field(&fs::read_to_string("/proc/cpuinfo")?, "model name").unwrap_or_default(),
             cores: std::thread::available_parallelism()?.get(),
             memory_bytes: memory * 1024,
-            kernel: container.output(&["uname", "-sr"])?.trim().to_owned(),
+            kernel: process::output(Command::new("uname").arg("-sr"))?.trim().to_owned(),
+        })
+    }
+}
+
+/// As the head of a page of results.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Host { date, commit, processor, cores, kernel, .. } = self;
+        let memory = (self.memory_bytes + 500_000_000) / 1_000_000_000;
+        write!(
+            f,
+            "Measured on {date} at commit {commit}: {cores} cores ({processor}), {memory} GB of memory, {kernel}."
+        )
+    }
+}
+
+impl Machine {
+    pub(super) fn read(container: &Container) -> Result<Self> {
+        Ok(Self {
+            host: Host::read()?,
             versions: container.script("versions.sh", &[])?.lines().map(str::to_owned).collect(),
             server_settings: container
                 .output(&["cat", "/bench/postgresql.conf"])?
@@ -206,7 +233,7 @@ impl fmt::Display for Run {
 }
 
 /// The middle value, or the mean of the two in the middle; NaN of nothing.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values[..] {
@@ -216,7 +243,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-fn extremes(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(super) fn extremes(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, 0.0), |(low, high), value| (value.min(low), value.max(high)))
 }
 

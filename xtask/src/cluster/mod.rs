@@ -97,6 +97,27 @@ pub(crate) fn up_meanwhile() -> Result<Option<Guard>> {
     Ok(Some(guard))
 }
 
+/// How to reach what runs.
+pub(crate) struct Running {
+    pub(crate) kubectl: Kubectl,
+    /// The processes that carry a port-forward's bytes: API server and node.
+    pub(crate) carriers: Vec<u32>,
+}
+
+/// What runs, after [`up_meanwhile`].
+pub(crate) fn running() -> Result<Running> {
+    let state = State::read(&list())?.context("no control plane runs")?;
+    let program = Programs::provide()?.program("kubectl");
+    let carriers = state
+        .processes
+        .iter()
+        .filter(|process| ["kube-apiserver", "kubelet-streams"].contains(&&*process.name));
+    Ok(Running {
+        carriers: carriers.filter_map(Process::id).collect(),
+        kubectl: Kubectl { program, kubeconfig: state.kubeconfig },
+    })
+}
+
 /// Makes sure that all runs and is ready.
 fn up() -> Result<()> {
     let programs = Programs::provide()?;
@@ -215,13 +236,14 @@ fn end(state: &State) -> Result<()> {
 }
 
 /// kubectl, as the administrator.
-struct Kubectl {
+pub(crate) struct Kubectl {
     program: PathBuf,
-    kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 impl Kubectl {
-    fn command(&self) -> Command {
+    /// kubectl, to be given its arguments.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--cache-dir").arg(directory().join("kubectl"));

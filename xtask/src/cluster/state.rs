@@ -81,6 +81,11 @@ impl Process {
         Self { name: name.to_owned(), command, environment: BTreeMap::new(), port: None, log, running: None }
     }
 
+    /// Its id, while it runs.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.running.filter(|_| self.runs()).map(|running| running.id)
+    }
+
     pub(super) fn runs(&self) -> bool {
         self.running.is_some_and(|running| Running::of(running.id) == Some(running))
     }
