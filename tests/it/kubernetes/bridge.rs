@@ -131,7 +131,7 @@ async fn pg_dump_tells_why_its_tunnel_was_cut() {
     let conninfo = stand_in.reach().conninfo("pod/new-1", &database.uri()).await;
     let scratch = tempfile::tempdir().expect("a directory");
     let end = End::Error("error forwarding port 5432: lost connection to pod");
-    stand_in.set(Fault { words: "pg_class", spared: 0, times: 1, after: After::Down(100), end });
+    stand_in.set(Fault { pod: "", words: "pg_class", spared: 0, times: 1, after: After::Down(100), end });
     let error = dump(&conninfo, &scratch.path().join("cut")).await.expect_err("it is cut");
     assert!(chain(&error).contains("lost connection to pod"), "{}", chain(&error));
     assert!(error.is_retryable(), "{error:?}");

@@ -35,7 +35,7 @@ fn a_tunnel_that_is_cut_is_a_chunk_copied_again_with_the_reason() {
         ("CREATE INDEX", 3, After::Down(0), End::Reset, broke[1]),
     ] {
         let (stand_in, moved) = to_move();
-        let fault = Fault { words, spared, times: 1, after, end };
+        let fault = Fault { pod: "", words, spared, times: 1, after, end };
         stand_in.set(fault);
         let (outcome, retries) = moved.run(false);
         assert_eq!(stand_in.fired(), 1, "{fault:?}: {outcome:?}");
@@ -48,7 +48,14 @@ fn a_tunnel_that_is_cut_is_a_chunk_copied_again_with_the_reason() {
 fn a_tunnel_that_stands_still_is_given_up() {
     let (stand_in, moved) = to_move();
     let hold = End::Hold(Duration::from_secs(60));
-    stand_in.set(Fault { words: "TO STDOUT", spared: 10, times: 1, after: After::Down(500), end: hold });
+    stand_in.set(Fault {
+        pod: "",
+        words: "TO STDOUT",
+        spared: 10,
+        times: 1,
+        after: After::Down(500),
+        end: hold,
+    });
     let (outcome, retries) = moved.run(false);
     assert_eq!(stand_in.fired(), 1);
     moved.assert_moved(&outcome);
@@ -58,9 +65,10 @@ fn a_tunnel_that_stands_still_is_given_up() {
 #[test]
 fn the_snapshots_holder_is_missed_and_the_run_goes_on_later() {
     let (stand_in, moved) = to_move();
-    // What the holder asks to keep its connection alive, every minute and when the last chunk is copied.
-    let words = "\u{b}SELECT\0";
-    stand_in.set(Fault { words, spared: 0, times: 1, after: After::Down(0), end: End::Reset });
+    // What the holder asks to keep its connection alive, at first, every minute and when the last chunk is copied; so does
+    // the session that holds the target's lock.
+    let (pod, words) = ("legacy-0", "\u{b}SELECT\0");
+    stand_in.set(Fault { pod, words, spared: 0, times: 1, after: After::Down(0), end: End::Reset });
     let (outcome, _) = moved.run(false);
     assert_eq!(stand_in.fired(), 1);
     let error = outcome.expect_err("without its locks nothing is sure");

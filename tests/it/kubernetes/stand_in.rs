@@ -43,6 +43,8 @@ const PORT: u16 = 5432;
 /// What a tunnel suffers when the client has sent the fault's words.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
+    /// The pod whose tunnels suffer it; any if it is empty.
+    pub(crate) pod: &'static str,
     /// What the client sends; any first bytes if it is empty.
     pub(crate) words: &'static str,
     /// How many tunnels may send that before.
@@ -105,6 +107,10 @@ struct Pod {
     server: u16,
 }
 
+fn uid_of(pod: &str) -> String {
+    format!("uid-of-{pod}")
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -114,7 +120,7 @@ impl StandIn {
     pub(crate) fn start(pods: &[(&str, u16)]) -> StandIn {
         let shared = Arc::new(Shared::default());
         for (name, server) in pods {
-            let pod = Pod { uid: format!("uid-of-{name}"), server: *server };
+            let pod = Pod { uid: uid_of(name), server: *server };
             lock(&shared.pods).insert((*name).to_owned(), pod);
         }
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
@@ -231,7 +237,7 @@ impl Shared {
         let struck = Mutex::new(None);
         let left = AtomicUsize::new(usize::MAX);
         let end = tokio::select! {
-            end = self.up(source, to, &struck, &left) => end,
+            end = self.up(pod, source, to, &struck, &left) => end,
             end = down(from, &mut sink, &left) => end,
         };
         let end = if end { lock(&struck).take() } else { None };
@@ -254,6 +260,7 @@ impl Shared {
     /// From the client to the server, until either ends or the fault strikes. Whether it struck.
     async fn up(
         &self,
+        pod: &Pod,
         mut source: SplitStream<WebSocketStream<TcpStream>>,
         mut server: tokio::net::tcp::OwnedWriteHalf,
         struck: &Mutex<Option<Fault>>,
@@ -264,7 +271,7 @@ impl Shared {
             let Message::Binary(frame) = message else { continue };
             let Some(bytes) = frame.strip_prefix(&[0]) else { continue };
             if lock(struck).is_none()
-                && let Some(fault) = self.strikes(bytes)
+                && let Some(fault) = self.strikes(pod, bytes)
             {
                 *lock(struck) = Some(fault);
                 match fault.after {
@@ -286,8 +293,9 @@ impl Shared {
         false
     }
 
-    fn strikes(&self, sent: &[u8]) -> Option<Fault> {
+    fn strikes(&self, pod: &Pod, sent: &[u8]) -> Option<Fault> {
         let fault = (*lock(&self.fault))?;
+        (fault.pod.is_empty() || pod.uid == uid_of(fault.pod)).then_some(())?;
         let words = fault.words.as_bytes();
         (words.is_empty() || sent.windows(words.len()).any(|window| window == words)).then_some(())?;
         let seen = self.seen.fetch_add(1, Ordering::SeqCst);
