@@ -51,7 +51,11 @@ pub(super) fn of(cluster: &Cluster, source: &Side<'_>, target: &Side<'_>) -> Str
     let is_apart = namespaces[0] != namespaces[1];
     described(&mut out, "source", source, is_apart);
     described(&mut out, "target", target, is_apart);
-    administrator(&mut out, target);
+    comment(
+        &mut out,
+        "What needs a superuser there, extensions above all, is done by the Cluster's operator, by its superuser's Secret or by psql\n\
+         in its primary's pod, the first that there is; `pgmove check` tells which. Another superuser: target-admin = \"postgres://…\"",
+    );
     out.push_str(RUN);
     out
 }
@@ -107,23 +111,6 @@ fn data(volume: &DataVolume) -> String {
         }
         DataVolume::NoClaim(kind) => format!("Its data: a volume of kind {kind}, which no claim keeps."),
         DataVolume::InContainer => "Its data are in the container, and gone when that restarts.".to_owned(),
-    }
-}
-
-/// What needs a superuser, as far as the Cluster has one.
-fn administrator(out: &mut String, target: &Side<'_>) {
-    let Some(cluster) = &target.cluster else { return };
-    out.push('\n');
-    if cluster.superuser.is_some() {
-        comment(out, "Extensions are made by the superuser, whose login is in the Cluster's own Secret.");
-        key(out, "target-admin", &target.object.to_string());
-    } else {
-        comment(
-            out,
-            "The Cluster offers no login of a superuser (enableSuperuserAccess). `pgmove check` tells whether one is needed, for\n\
-             instance to create extensions.",
-        );
-        let _ = writeln!(out, "# target-admin = {}", serde_json::Value::from(target.object.to_string()));
     }
 }
 
