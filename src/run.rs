@@ -297,7 +297,7 @@ impl Context<'_> {
             let planning = self.plan(&checked, &snapshot, &self.settings.run_dir);
             let prepared = self.naming_lock_holders(planning).await?;
             if !prepared.findings.is_empty() {
-                self.back_out(directory, frozen).await?;
+                self.back_out(directory, frozen).await;
                 return Ok(Outcome::Refused(prepared.findings));
             }
             Self::write_down(directory, &prepared, &snapshot)?;
@@ -319,7 +319,7 @@ impl Context<'_> {
         if claimed.is_err() && !resume::has_written_target(directory.records()) {
             // The run is as good as not begun, and so are its archive, its freeze and its fence.
             writer.iter().for_each(Writer::discard);
-            self.back_out(directory, frozen).await?;
+            self.back_out(directory, frozen).await;
         }
         let holder = claimed?;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };

@@ -71,7 +71,8 @@ pub(super) async fn check(
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Ended, Error> {
-    let refused = unless_stopped(stop, Box::pin(connections::forbidden(&options.endpoints))).await??;
+    let refused =
+        unless_stopped(stop, Box::pin(connections::forbidden(&options.endpoints, options.freeze))).await??;
     let missing = preflight::kubernetes::rights(&refused);
     if !missing.is_empty() {
         // Without them nothing else can be looked at.

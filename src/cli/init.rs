@@ -175,7 +175,7 @@ async fn side<'a>(
     } else {
         (Instance::look(&route).await.map_err(refused)?.0, None)
     };
-    Ok(Side { object, options, login, instance, cluster })
+    Ok(Side { object, options, context: server.context().map(str::to_owned), login, instance, cluster })
 }
 
 fn refused(error: impl Fault) -> Error {

@@ -321,7 +321,8 @@ impl Fault for FreezeError {
             FreezeError::Journal(error) => return error.hint(),
             FreezeError::Lease(error) => return error.hint(),
             FreezeError::Disturbed(error) => return error.hint(),
-            FreezeError::Obstacles(_) => "nothing was changed; remove what is in the way, and freeze again".into(),
+            FreezeError::Obstacles(_) => "nothing was changed; remove what is in the way, and freeze again; what another freeze holds stays so in a run \
+                 without --freeze".into(),
             FreezeError::Refused { refusal, .. } if matches!(**refusal, Refusal::FrozenBy(_)) => {
                 "go on with that run, or undo it: pgmove rollback".into()
             }

@@ -145,7 +145,8 @@ impl Rollback {
                 Outcome::Untouched => true,
                 Outcome::Gone => {
                     found.gone.push(object.clone());
-                    true
+                    // Perhaps it was looked for in another cluster: the journal goes on knowing it.
+                    false
                 }
                 Outcome::Failed(reason) => {
                     found.failed.push(Failed { object: object.clone(), reason });

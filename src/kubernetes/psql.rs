@@ -106,9 +106,14 @@ fn without_end(statement: &str) -> &str {
     statement.trim_end().trim_end_matches(';')
 }
 
-/// What psql reports, without its own place in the input and in PostgreSQL's sources.
+/// What psql reports, without its own place in the input and in PostgreSQL's sources, and without any part of a statement,
+/// which may hold a password.
 fn said(stderr: &str) -> String {
-    let lines = stderr.lines().filter(|line| !line.starts_with("LOCATION:"));
+    let is_told = |line: &&str| {
+        let repeats = ["LOCATION:", "LINE ", "CONTEXT:", "QUERY:", "STATEMENT:"];
+        !repeats.iter().any(|word| line.starts_with(word)) && line.trim() != "^"
+    };
+    let lines = stderr.lines().filter(is_told);
     let lines = lines.map(|line| match line.split_once("ERROR:") {
         Some((_, message)) => message.trim(),
         None => line.trim(),

@@ -1,8 +1,9 @@
 //! The run's own fence of the source.
 
 use super::{Context, resume};
-use crate::cutover::fence;
-use crate::error::{Error, Exit};
+use crate::catalog::DatabaseIdentity;
+use crate::cutover::fence::{self, FenceError};
+use crate::error::{Error, Exit, Side};
 use crate::event::Stage;
 use crate::journal::RunDirectory;
 use crate::pg::{Access, Session};
@@ -27,12 +28,15 @@ impl Context<'_> {
     /// Lifts the run's own fence; an earlier one stays.
     pub(super) async fn lift_fence(&self, directory: &mut RunDirectory) -> Result<(), Error> {
         if resume::is_fenced(directory.records()) {
-            let lifting = async {
-                let source = self.source.server();
-                let session = Session::open(source, Access::Write, "pg_catalog").await?;
-                fence::unfence(session, source, Some(directory)).await
-            };
-            lifting.await.map_err(|error| Error::new(Exit::Resumable, error))?;
+            let failed = |error: FenceError| Error::new(Exit::Resumable, error);
+            let source = self.source.server();
+            let session = Session::open(source, Access::Write, "pg_catalog").await;
+            let session = session.map_err(|error| failed(error.into()))?;
+            // Another database's setting is none of the run's.
+            let found = DatabaseIdentity::read(&session.client, Side::Source).await;
+            let found = found.map_err(|error| Error::new(Exit::Resumable, error))?;
+            resume::is_same_database(directory.records(), Side::Source, &found)?;
+            fence::unfence(session, source, Some(directory)).await.map_err(failed)?;
             self.events.warn("the fence was lifted again: the source accepts writes as before");
         }
         Ok(())

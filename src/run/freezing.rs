@@ -1,12 +1,33 @@
 //! The run's own freeze of what writes to the source, and the way back.
 
-use super::{Context, Outcome, resume};
+use std::time::Duration;
+
+use super::{Context, Outcome, Source, resume};
 use crate::cutover::freeze::{self, Freeze, FreezePlan, Frozen};
 use crate::cutover::lease::Holder;
 use crate::cutover::rollback::{Restoration, Rollback};
 use crate::error::{Class, Error, Exit, Fault};
 use crate::journal::RunDirectory;
+use crate::kubernetes::Route;
 use crate::settings::{FreezeSettings, OnFailure};
+
+/// How long pods and sessions are waited for where nothing is said.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A freeze of an earlier process, and a source that leads to no cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("the run has frozen objects in Kubernetes, and this time its source is not named as one")]
+struct NoObject;
+
+impl Fault for NoObject {
+    fn class(&self) -> Class {
+        Class::User
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("name the source as when the run began: --source sts/NAME, for instance".into())
+    }
+}
 
 /// Not everything of a freeze could be put back.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +66,16 @@ impl Context<'_> {
         plan.map(Some).map_err(|error| Error::new(Exit::Refused, error))
     }
 
-    /// Freezes, if that was asked for.
+    /// Freezes, if that was asked for, now or when the run began.
     pub(super) async fn freeze(&self, directory: &mut RunDirectory) -> Result<Option<Frozen>, Error> {
-        let Some(settings) = &self.settings.freeze else { return Ok(None) };
-        let freeze = self.freezing(settings);
+        let begun = !freeze::recorded(resume::own(directory.records())).is_empty();
+        let Some(settings) = self.settings.freeze.clone().or_else(|| begun.then(again)) else {
+            return Ok(None);
+        };
+        if self.route().is_none() {
+            return Err(Error::new(Exit::Usage, NoObject));
+        }
+        let freeze = self.freezing(&settings);
         let freezing = async {
             let plan = freeze.plan(directory.records()).await?;
             for note in &plan.notes {
@@ -59,7 +86,7 @@ impl Context<'_> {
         Box::pin(freezing).await.map(Some).map_err(|error| Error::new(error.exit(), error))
     }
 
-    /// Ends the watch of a freeze; what it saw is why the work has ended.
+    /// Ends the watch of a freeze; what it saw is why the work was stopped.
     pub(super) async fn watched<T>(
         &self,
         frozen: Option<Frozen>,
@@ -68,37 +95,53 @@ impl Context<'_> {
         let Some(frozen) = frozen else { return outcome };
         let broken = frozen.broken();
         frozen.give_up().await;
-        match broken {
-            Some(error) => Err(Error::new(error.exit(), error)),
-            None => outcome,
+        match (broken, outcome) {
+            (Some(error), Ok(_) | Err(Error { exit: Exit::Interrupted | Exit::Resumable, .. })) => {
+                Err(Error::new(error.exit(), error))
+            }
+            (_, outcome) => outcome,
         }
     }
 
-    /// What a refused run leaves is what was there before it: its own fence and freeze are undone, earlier ones stay.
-    pub(super) async fn back_out(
-        &self,
-        directory: &mut RunDirectory,
-        frozen: &mut Option<Frozen>,
-    ) -> Result<(), Error> {
+    /// What a refused run leaves is what was there before it: its own fence and freeze are undone, earlier ones stay. What
+    /// is not undone is told; gives whether all is.
+    pub(super) async fn back_out(&self, directory: &mut RunDirectory, frozen: &mut Option<Frozen>) -> bool {
         // The watch would take for somebody else's what is put back here.
         if let Some(frozen) = frozen.take() {
             frozen.give_up().await;
         }
-        self.lift_fence(directory).await?;
-        self.thaw(directory).await
+        let undoing = async {
+            // First, since it has the Lease: what another run holds by now is not unfenced under it.
+            self.thaw(directory).await?;
+            self.lift_fence(directory).await
+        };
+        let Err(error) = undoing.await else { return true };
+        let told = error.chain().join(": ");
+        let hint = error.fault.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        self.events.warn(format!("not everything is as it was before the run: {told}{hint}"));
+        false
+    }
+
+    fn route(&self) -> Option<&Route> {
+        match &self.source {
+            Source::Server(endpoint) => endpoint.conninfo.route().map(AsRef::as_ref),
+            Source::Archive(_) => None,
+        }
     }
 
     async fn thaw(&self, directory: &mut RunDirectory) -> Result<(), Error> {
         let known = freeze::recorded(resume::own(directory.records()));
-        let Some(settings) = self.settings.freeze.as_ref().filter(|_| !known.is_empty()) else {
+        if known.is_empty() {
             return Ok(());
-        };
+        }
+        let Some(route) = self.route() else { return Err(Error::new(Exit::Usage, NoObject)) };
+        let place = self.settings.freeze.clone().unwrap_or_else(again).place;
         let rollback = Rollback {
-            server: self.freezing(settings).server,
+            server: route.server.clone(),
             namespaces: vec![],
             known,
             run: Some(self.run.clone()),
-            holder: Holder { run: self.run.clone(), place: settings.place.clone() },
+            holder: Holder { run: self.run.clone(), place },
         };
         let found = Box::pin(rollback.run(Some(directory), &self.events)).await;
         let found = found.map_err(|error| Error::new(Exit::Resumable, error))?;
@@ -109,27 +152,30 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Goes the way back after a failure, if that was asked for.
+    /// Goes the way back after a failure, if that was asked for. After a verdict of an earlier process the application may be
+    /// on the target already; and where the endpoints are not the run's, nothing of theirs is touched.
     pub(super) async fn go_back(
         &self,
         directory: &mut RunDirectory,
         outcome: Result<Outcome, Error>,
     ) -> Result<Outcome, Error> {
-        let stands = resume::keeps_away(directory.records());
-        if self.settings.on_failure == OnFailure::Keep || is_proven(&outcome) || !stands {
+        let records = directory.records();
+        let is_over =
+            resume::standing_verdict(records).is_some() && !matches!(outcome, Ok(Outcome::Moved { .. }));
+        let is_elsewhere = matches!(outcome, Err(Error { exit: Exit::Usage, .. }));
+        if self.settings.on_failure == OnFailure::Keep
+            || is_proven(&outcome)
+            || is_over
+            || is_elsewhere
+            || !resume::keeps_away(records)
+        {
             return outcome;
         }
-        let gone = self.back_out(directory, &mut None).await;
-        match (gone, outcome) {
-            (Ok(()), Err(error)) if error.exit == Exit::Resumable => {
+        match (self.back_out(directory, &mut None).await, outcome) {
+            (true, Err(error)) if error.exit == Exit::Resumable => {
                 Err(Error { exit: Exit::RolledBack, ..error })
             }
-            (Ok(()), outcome) => outcome,
-            (Err(error), outcome) => {
-                let told = error.chain().join(": ");
-                self.events.warn(format!("the way back was not gone to its end: {told}"));
-                outcome
-            }
+            (_, outcome) => outcome,
         }
     }
 
@@ -138,7 +184,8 @@ impl Context<'_> {
         let (records, path) = (directory.records(), directory.path().display());
         if !freeze::recorded(resume::own(records)).is_empty() {
             self.events.warn(format!(
-                "the application is frozen still; to let it run on the source again: pgmove rollback --run-dir {path}"
+                "the application is frozen still; to let it run on the source again: pgmove rollback{} --run-dir {path}",
+                self.route().map(cluster).unwrap_or_default()
             ));
         }
         if resume::is_fenced(records) {
@@ -155,6 +202,21 @@ fn is_proven(outcome: &Result<Outcome, Error>) -> bool {
         Ok(Outcome::Cleared { exit, .. }) => *exit == Exit::Done,
         Ok(Outcome::Planned { .. }) => true,
         Ok(Outcome::Refused(_) | Outcome::Stopped(_)) | Err(_) => false,
+    }
+}
+
+/// The options that lead to the cluster of the source.
+fn cluster(route: &Route) -> String {
+    let context = route.server.context().map(|context| format!(" --context {context}")).unwrap_or_default();
+    format!("{context} -n {}", route.namespace)
+}
+
+/// A freeze that an earlier process of the run has made, taken up again.
+fn again() -> FreezeSettings {
+    FreezeSettings {
+        named: vec![],
+        patience: PATIENCE,
+        place: format!("(resumed, process {})", std::process::id()),
     }
 }
 

@@ -18,7 +18,13 @@ pub(super) struct Objects {
 
 impl Context<'_> {
     pub(super) async fn objects(&self) -> Result<Objects, Error> {
-        let mut seen = Objects { freeze: self.freeze_plan().await?, ..Objects::default() };
+        let mut seen = Objects::default();
+        match self.freeze_plan().await {
+            Ok(plan) => seen.freeze = plan,
+            Err(error) => seen
+                .skipped
+                .push(Skipped { what: "what a freeze would stop".into(), why: error.chain().join(": ") }),
+        }
         if let Source::Server(endpoint) = &self.source
             && let Some(route) = route(endpoint)
         {

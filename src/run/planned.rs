@@ -56,13 +56,16 @@ impl Context<'_> {
             && rehearsal.target == self.target.conninfo.to_string();
         let window = rehearsal.window.filter(|_| is_same)?;
         let when = report.scope.as_of?.strftime("%Y-%m-%d %H:%M UTC");
+        let limit = rehearsal.max_rate.map_or_else(String::new, |rate| {
+            format!(", which read no more than {} a second", crate::report::bytes(rate))
+        });
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a window has few seconds"
         )]
         let seconds = window.seconds.ceil() as u64;
-        Some((seconds, format!("as long as the rehearsal of {when} took")))
+        Some((seconds, format!("as long as the rehearsal of {when} took{limit}")))
     }
 
     /// Keeps a new plan to the one that the user gave: its chunks; what cannot be kept refuses the run.

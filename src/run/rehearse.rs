@@ -10,7 +10,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -24,7 +23,7 @@ use crate::journal::{JournalError, Record, RunDirectory};
 use crate::pg::{Access, Endpoint, Session, SessionError, quote_identifier, quote_literal};
 use crate::report::files::{self, PAGE, REPORT};
 use crate::report::{self, Again, Rehearsal, Report, Space, Window};
-use crate::settings::{Connections, RunSettings};
+use crate::settings::RunSettings;
 
 /// How often the space is measured.
 const LOOK: Duration = Duration::from_secs(1);
@@ -87,7 +86,8 @@ pub async fn rehearse(
     };
     let scratch = ScratchDatabase::create(&target, Some(&admin), &catalog.session.role, &run).await;
     let scratch = scratch.map_err(refused)?;
-    let (outcome, space) = within(scratch, events, async |scratch| {
+    let mut rehearsed = None;
+    let dropped = within(scratch, events, async |scratch| {
         let refused = |error: SessionError| Error::new(Exit::Refused, error);
         furnish(scratch, &catalog).await.map_err(refused)?;
         let settings = settings_within(settings, scratch);
@@ -110,11 +110,21 @@ pub async fn rehearse(
             );
         }
         // Not the run's outcome but that of the work within the database: it is dropped all the same.
-        Ok((outcome, space))
+        rehearsed = Some((outcome, space));
+        Ok(())
     })
-    .await?;
+    .await;
     session.close().await;
-    let rehearsal = conclude(settings, &target, space, events);
+    let Some((outcome, space)) = rehearsed else {
+        return Err(dropped.expect_err("else there is an outcome"));
+    };
+    let rehearsal = conclude(settings, &target, &run, space, events);
+    if let Err(left) = dropped {
+        if let Err(error) = outcome {
+            events.warn(format!("the rehearsal had broken off before: {}", error.chain().join(": ")));
+        }
+        return Err(left);
+    }
     match outcome {
         Ok(outcome) => Ok((outcome, rehearsal)),
         Err(error) => Err(Error { fault: Box::new(BrokenOff(error.fault)), exit: error.exit }),
@@ -151,13 +161,8 @@ fn tidy(path: &Path) -> Result<(), Error> {
 
 /// The run's settings, with the scratch database as its target.
 fn settings_within(settings: &RunSettings, scratch: &ScratchDatabase) -> RunSettings {
-    let inside = |endpoint: &Endpoint| Arc::clone(&endpoint.conninfo);
     RunSettings {
-        connections: Connections {
-            target: inside(&scratch.target),
-            target_admin: Some(inside(&scratch.admin)),
-            ..settings.connections.clone()
-        },
+        connections: scratch.connections(&settings.connections),
         rehearsal: Some(scratch.name().to_owned()),
         // An application goes on writing; what is compared is the snapshot.
         accept_writes: true,
@@ -245,6 +250,7 @@ impl Measured<'_> {
 fn conclude(
     settings: &RunSettings,
     target: &Endpoint,
+    run: &str,
     space: Option<Space>,
     events: &Events,
 ) -> Option<Rehearsal> {
@@ -253,7 +259,8 @@ fn conclude(
         directory.remove();
     }
     let report: Option<Report> = files::read(path, REPORT).ok().flatten();
-    let report = report?;
+    // One that could not be written leaves an earlier rehearsal's.
+    let report = report.filter(|report| report.run == run)?;
     let process = report.history.processes.last();
     let window = process.filter(|_| report.conclusion.state.is_verdict());
     let rehearsal = Rehearsal {

@@ -14,6 +14,7 @@ use super::Context;
 use crate::error::{Class, Error, Exit, Fault};
 use crate::event::Events;
 use crate::pg::{Access, Endpoint, Session, SessionError, quote_identifier, quote_literal};
+use crate::settings::{Connections, Substitute};
 
 /// What the comment of every scratch database begins with.
 const COMMENT: &str = "scratch database of pgmove";
@@ -57,7 +58,11 @@ impl Fault for ScratchError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            ScratchError::NoAdmin => Some("give --target-admin with a superuser of the target".into()),
+            ScratchError::NoAdmin => Some(
+                "give --target-admin with a superuser of the target; a Cluster of CloudNative-PG has one with \
+                 enableSuperuserAccess: true"
+                    .into(),
+            ),
             ScratchError::NotMade { source, .. } | ScratchError::Session(source) => source.hint(),
             ScratchError::NotDropped { name, .. } => {
                 Some(format!("as a superuser of the target, run: {}", drop_statement(name)))
@@ -104,7 +109,18 @@ impl ScratchDatabase {
         let like = like.map_err(|error| keeper.failed("read what the target's database is like", error))?;
         let statement = create_statement(&name, owner, &Like::of(&like));
         let not_made = |source| ScratchError::NotMade { name: name.clone(), source };
-        keeper.run(&statement, format!("create database {name}")).await.map_err(not_made)?;
+        if let Err(source) = keeper.run(&statement, format!("create database {name}")).await {
+            // A server whose answer was lost may have made it.
+            if source.is_retryable() {
+                let dropping = async {
+                    let session = Session::open(&outside, Access::Write, "pg_catalog").await?;
+                    session.run(&drop_statement(&name), format!("drop database {name}")).await
+                };
+                let dropped: Result<(), SessionError> = dropping.await;
+                dropped.map_err(|source| ScratchError::NotDropped { name: name.clone(), source })?;
+            }
+            return Err(not_made(source));
+        }
         let scratch = ScratchDatabase { target: inside(target), admin: inside(admin), outside, keeper, name };
         let comment = format!(
             "COMMENT ON DATABASE {} IS {}",
@@ -117,6 +133,18 @@ impl ScratchDatabase {
             return Err(ScratchError::NotMade { name, source });
         }
         Ok(scratch)
+    }
+
+    /// The connections of a move, led into it. Its administrator does everything there that needs one: an operator, or psql
+    /// in the target's pod, would work in the target's own database.
+    pub fn connections(&self, outside: &Connections) -> Connections {
+        Connections {
+            target: Arc::clone(&self.target.conninfo),
+            target_admin: Some(Arc::clone(&self.admin.conninfo)),
+            substitute: Substitute::None,
+            operator: None,
+            ..outside.clone()
+        }
     }
 
     /// Its name.

@@ -43,7 +43,12 @@ pub async fn survey(
     let surveying = context.naming_lock_holders(context.survey(options));
     // Nothing was written; a child that was told to stop has failed.
     let refused = |error: Error| {
-        let exit = if stop.is_cancelled() { Exit::Interrupted } else { Exit::Refused };
+        let exit = match error.exit {
+            // A scratch database is left.
+            Exit::StartOver => Exit::StartOver,
+            _ if stop.is_cancelled() => Exit::Interrupted,
+            _ => Exit::Refused,
+        };
         Error { exit, ..error }
     };
     context.stage(Stage::Check, surveying).await.map_err(refused)
@@ -89,9 +94,16 @@ impl Context<'_> {
                 why: why.into(),
             };
             match &plan {
-                Some(_) if has_admin => {
+                Some(_) if has_admin && self.admin.is_some() => {
                     self.safe_point()?;
-                    found.refused = Box::pin(self.try_definitions(&checked.target.session.role)).await?;
+                    match Box::pin(self.try_definitions(&checked.target.session.role)).await {
+                        Ok(refused) => found.refused = refused,
+                        // What was found before is not lost for it.
+                        Err(error) if error.exit == Exit::Refused && !self.stop.is_cancelled() => {
+                            found.skipped.push(untried(&error.chain().join(": ")));
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 Some(_) => found.skipped.push(untried("it needs --target-admin with a superuser")),
                 None => found.skipped.push(untried("the move cannot be planned")),

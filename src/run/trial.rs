@@ -10,6 +10,7 @@ use super::{Context, Interrupted, Source};
 use crate::error::{Error, Exit};
 use crate::pg::{Access, Session, SessionError, describe, quote_literal, session};
 use crate::plan::{Plan, Route, Step};
+use crate::settings::RunSettings;
 use crate::survey::Refused;
 
 /// How long the server is asked to end a statement.
@@ -33,8 +34,12 @@ impl Context<'_> {
         let scratch = ScratchDatabase::create(&self.target, self.admin.as_ref(), owner, &self.run).await;
         let scratch = scratch.map_err(failed)?;
         scratch_database::within(scratch, &self.events, async |scratch| {
+            let settings = RunSettings {
+                connections: scratch.connections(&self.settings.connections),
+                ..self.settings.clone()
+            };
             let inside = Context {
-                settings: self.settings,
+                settings: &settings,
                 events: self.events.clone(),
                 stop: self.stop,
                 run: self.run.clone(),

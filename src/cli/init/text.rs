@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum as _;
+
 use crate::cli::endpoints::{Cluster, ObjectOptions};
 use crate::kubernetes::{ClusterLook, DataVolume, Instance, ObjectRef, ReclaimPolicy};
 use crate::pg::ConnInfo;
@@ -11,6 +13,8 @@ use crate::report::bytes;
 pub(super) struct Side<'a> {
     pub(super) object: ObjectRef,
     pub(super) options: ObjectOptions<'a>,
+    /// The context of the kubeconfig that leads to it.
+    pub(super) context: Option<String>,
     pub(super) login: ConnInfo,
     pub(super) instance: Instance,
     pub(super) cluster: Option<ClusterLook>,
@@ -41,15 +45,13 @@ pub(super) fn of(cluster: &Cluster, source: &Side<'_>, target: &Side<'_>) -> Str
     if let Some(file) = &cluster.kubeconfig {
         key(&mut out, "kubeconfig", &file.display().to_string());
     }
-    if let Some(context) = &cluster.context {
+    if let Some(context) = cluster.context.as_deref().or(source.context.as_deref()) {
         key(&mut out, "context", context);
     }
     let namespaces = [source, target].map(|side| &*side.instance.at.namespace);
-    if namespaces[0] == namespaces[1] {
-        key(&mut out, "namespace", namespaces[0]);
-    }
+    key(&mut out, "namespace", namespaces[0]);
     let is_apart = namespaces[0] != namespaces[1];
-    described(&mut out, "source", source, is_apart);
+    described(&mut out, "source", source, false);
     described(&mut out, "target", target, is_apart);
     comment(
         &mut out,
@@ -61,7 +63,7 @@ pub(super) fn of(cluster: &Cluster, source: &Side<'_>, target: &Side<'_>) -> Str
 }
 
 fn described(out: &mut String, name: &str, side: &Side<'_>, is_apart: bool) {
-    let Side { object, options, login, instance, cluster } = side;
+    let Side { object, options, login, instance, cluster, .. } = side;
     out.push('\n');
     let words = match cluster {
         Some(look) => format!(
@@ -88,6 +90,7 @@ fn described(out: &mut String, name: &str, side: &Side<'_>, is_apart: bool) {
         ("secret", options.secret.map(ToString::to_string)),
         ("container", options.container.map(str::to_owned)),
         ("database", options.database.map(str::to_owned)),
+        ("sslmode", options.sslmode.and_then(|mode| Some(mode.to_possible_value()?.get_name().to_owned()))),
     ];
     for (option, value) in own {
         if let Some(value) = value {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Namespace;
 use super::cluster::eventually;
+use super::cnpg;
 use super::endpoints::World;
 use crate::support::{Database, Ended, Move, Server, leftovers, pgmove, psql, state};
 
@@ -82,7 +83,7 @@ fn a_run_freezes_fences_moves_and_verifies_as_one() {
     assert_eq!(standing(&world.namespace), (json!(2), json!(false)), "a dry run changes nothing");
 
     let run = frozen(&world, &source);
-    run.run(&[]).assert(0, &["equal: ", "the application is frozen still", "pgmove rollback --run-dir"]);
+    run.run(&[]).assert(0, &["equal: ", "the application is frozen still", "pgmove rollback", "--run-dir"]);
     assert_eq!(standing(&world.namespace), (json!(0), json!(true)));
     assert!(refuses_writes(&source));
     assert_eq!(leftovers(&world.target), "");
@@ -109,6 +110,11 @@ fn a_run_that_fails_says_the_way_back_or_goes_it() {
     assert_eq!(standing(&world.namespace), (json!(0), json!(true)));
     assert!(refuses_writes(&source));
 
+    // What was frozen and fenced is known, whether or not that is asked for again.
+    let mut run = run;
+    run.options
+        .retain(|option| !["--freeze", "--fence"].contains(&&**option) && !option.starts_with("--workload"));
+    run.options.retain(|option| !option.starts_with("--patience"));
     let gone_back = run.run(&["--resume", "--on-failure=rollback"]);
     gone_back.assert(6, &["what was frozen is put back", "the fence was lifted"]);
     assert_eq!(standing(&world.namespace), (json!(2), json!(false)));
@@ -186,4 +192,25 @@ fn init_check_run_and_rollback_need_nothing_but_a_namespace() {
     plain(&["rollback"]).assert(0, &["immich-server"]);
     assert_eq!(standing(&world.namespace).0, json!(2));
     plain(&["unfence"]).assert(0, &["accepts writes as before"]);
+}
+
+#[test]
+fn a_proven_run_is_not_rolled_back_by_a_later_process() {
+    let source = source("");
+    let world = World::of(&source);
+    application(&world.namespace);
+    let mut run = frozen(&world, &source);
+    run.options.push("--on-failure=rollback".into());
+    run.run(&[]).assert(0, &["equal: "]);
+    // The application may be on the target by now, whose database cannot be reached at this moment.
+    world.namespace.kubectl(&["delete", "secret", "immich-postgres-app"]);
+    cnpg::secret(
+        &world.namespace,
+        "immich-postgres-app",
+        &json!({ "username": world.target.name, "password": "wrong", "dbname": world.target.name, "host": "immich-postgres-rw" }),
+    );
+    let again = run.run(&["--resume"]);
+    assert!(again.code.is_some_and(|code| code != 0 && code != 6), "{}", again.output);
+    assert_eq!(standing(&world.namespace), (json!(0), json!(true)), "{}", again.output);
+    assert!(refuses_writes(&source));
 }
