@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::pgmove;
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/archive.md",
@@ -21,6 +21,7 @@ const DOCUMENTS: [&str; 13] = [
     "docs/report.md",
     "docs/settings.md",
     "docs/troubleshooting.md",
+    "docs/window.md",
     "tests/fixtures/library/README.md",
 ];
 
