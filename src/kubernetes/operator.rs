@@ -52,7 +52,16 @@ impl Operator {
             let spec = &object.data["spec"];
             spec["cluster"]["name"] == *self.route.object.name && spec["name"] == *self.database
         };
-        if let Some(object) = found.iter().find(is_of_database) {
+        // What a killed run has left is taken over by the same run, and told by the operator to any other.
+        let is_ours = |object: &DynamicObject| {
+            object
+                .metadata
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(MANAGED.0))
+                .is_some_and(|by| by == MANAGED.1)
+        };
+        if let Some(object) = found.iter().filter(|object| !is_ours(object)).find(is_of_database) {
             let object = object.metadata.name.clone().unwrap_or_default();
             return Err(OperatorError::Managed { object, database: self.database.clone() });
         }
@@ -70,14 +79,29 @@ impl Operator {
         stop: &CancellationToken,
     ) -> Result<(), OperatorError> {
         let name = self.name(run);
-        let made = self.apply(&name, owner, extensions, false).await?;
-        let outcome = self.followed(&name, made.metadata.generation, stop).await;
+        let outcome = match self.apply(&name, owner, extensions, false).await {
+            Ok(made) => self.followed(&name, made.metadata.generation, stop).await,
+            // Its answer may be lost, and the resource there.
+            Err(error) if error.is_retryable() => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        self.remove(&name).await?;
+        outcome
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), OperatorError> {
         let (api, parameters) = (self.api(), DeleteParams::default());
-        let deleted =
-            self.route.server.ask(self.request("delete", &name), api.delete(&name, &parameters)).await;
-        outcome?;
-        deleted?;
-        Ok(())
+        let begun = Instant::now();
+        loop {
+            let deleted =
+                self.route.server.ask(self.request("delete", name), api.delete(name, &parameters)).await;
+            match deleted {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) if error.is_retryable() && begun.elapsed() < PATIENCE => sleep(PAUSE).await,
+                Err(source) => return Err(OperatorError::Left { object: name.to_owned(), source }),
+            }
+        }
     }
 
     /// The Database that is made for a run.
@@ -99,7 +123,7 @@ impl Operator {
         let body = json!({
             "apiVersion": "postgresql.cnpg.io/v1",
             "kind": "Database",
-            "metadata": { "name": name, "labels": { "app.kubernetes.io/managed-by": "pgmove" } },
+            "metadata": { "name": name, "labels": { MANAGED.0: MANAGED.1 } },
             "spec": {
                 "cluster": { "name": self.route.object.name },
                 "name": self.database,
@@ -158,6 +182,9 @@ impl Operator {
     }
 }
 
+/// What tells pgmove's resources from others.
+const MANAGED: (&str, &str) = ("app.kubernetes.io/managed-by", "pgmove");
+
 fn resource() -> ApiResource {
     let kind = GroupVersionKind::gvk("postgresql.cnpg.io", "v1", "Database");
     ApiResource::from_gvk_with_plural(&kind, "databases")
@@ -205,6 +232,14 @@ pub enum OperatorError {
         /// The Cluster.
         cluster: String,
     },
+    /// The resource stays.
+    #[error("Database {object} could not be removed again")]
+    Left {
+        /// The resource.
+        object: String,
+        /// Why.
+        source: ApiError,
+    },
     /// The run is to stop.
     #[error("interrupted")]
     Interrupted,
@@ -213,7 +248,7 @@ pub enum OperatorError {
 impl Fault for OperatorError {
     fn class(&self) -> Class {
         match self {
-            OperatorError::Api(error) => error.class(),
+            OperatorError::Api(error) | OperatorError::Left { source: error, .. } => error.class(),
             OperatorError::Managed { .. } | OperatorError::Interrupted => Class::User,
             OperatorError::Refused { .. } | OperatorError::Silent { .. } => Class::Cluster,
         }
@@ -234,6 +269,9 @@ impl Fault for OperatorError {
                 "see the operator's log and that of the primary; --target-privileges takes another way"
                     .to_owned(),
             ),
+            OperatorError::Left { object, .. } => Some(format!(
+                "kubectl delete database {object}; the database and its extensions stay (its policy is retain)"
+            )),
             OperatorError::Interrupted => None,
         }
     }
