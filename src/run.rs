@@ -247,7 +247,7 @@ impl Context<'_> {
         }
         let begun = Instant::now();
         self.events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
-        let checked = self.naming_lock_holders(self.check()).await?;
+        let checked = self.interruptible(self.naming_lock_holders(self.check())).await?;
         if let Some(directory) = &directory {
             let records = directory.records();
             resume::is_same_database(records, Side::Source, &checked.source.identity())?;

@@ -79,6 +79,8 @@ impl Found {
         let encoding = |plan: &Plan| plan.copy_encoding.clone().unwrap_or_else(|| "UTF8".into());
         self.value("the encoding that values travel in", &encoding(before), &encoding(after));
         self.replaced(before, after);
+        let admin = |plan: &Plan| plan.admin.clone().unwrap_or_else(|| "nobody".into());
+        self.value("who does what needs a superuser", &admin(before), &admin(after));
         let names = |tables: &[TablePlan]| tables.iter().map(|table| table.name.to_string()).collect();
         self.set("tables", &names(&before.tables), &names(&after.tables));
         self.tables(&before.tables, &after.tables);
@@ -154,7 +156,11 @@ fn by_object(plan: &Plan) -> BTreeMap<&str, Vec<&Step>> {
 
 /// What a step does.
 fn told(step: &Step) -> String {
-    let route = if step.route == Route::Admin { " (as admin)" } else { "" };
+    let route = match step.route {
+        Route::Owner => "",
+        Route::Admin => " (as admin)",
+        Route::Operator => " (by the operator)",
+    };
     format!("{}{route}", step.shown().join("; "))
 }
 

@@ -4,6 +4,7 @@ use super::prepare::Prepared;
 use super::rehearse::directory_beside;
 use super::{Checked, Context, Source};
 use crate::event::ExtensionVersions;
+use crate::pg::display_identifier;
 use crate::plan::Plan;
 use crate::plan::compare::{Difference, differences};
 use crate::plan::document::{Document, Estimate, Place, VERSION};
@@ -21,7 +22,7 @@ impl Context<'_> {
             pgmove: env!("CARGO_PKG_VERSION").to_owned(),
             source: Place::of(&checked.source),
             target: Place::of(&checked.target),
-            extensions: extensions(checked),
+            extensions: with_created(extensions(checked), checked, plan),
             choices: self.choices.clone(),
             chunk_bytes: self.settings.chunk_bytes,
             workers: u32::try_from(workers).unwrap_or_default(),
@@ -96,6 +97,24 @@ pub(super) fn extensions(checked: &Checked) -> Vec<ExtensionVersions> {
         }
     };
     checked.source.extensions.iter().map(extension).collect()
+}
+
+/// With those that the target has or gets, and the source does not have.
+fn with_created(mut found: Vec<ExtensionVersions>, checked: &Checked, plan: &Plan) -> Vec<ExtensionVersions> {
+    for offered in &checked.target.available_extensions {
+        let object = format!("EXTENSION {}", display_identifier(&offered.name));
+        let is_there = offered.installed_version.is_some();
+        if (is_there || plan.steps.iter().any(|step| step.object == object))
+            && !found.iter().any(|known| known.name == offered.name)
+        {
+            found.push(ExtensionVersions {
+                name: offered.name.clone(),
+                source: "none".to_owned(),
+                target: Some(offered.installed_version.as_ref().unwrap_or(&offered.default_version).clone()),
+            });
+        }
+    }
+    found
 }
 
 fn finding(Difference { title, evidence }: Difference) -> Finding {

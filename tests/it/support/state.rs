@@ -49,7 +49,8 @@ impl State {
 /// that no transaction id was given out.
 pub(crate) fn untouched(database: &Database) -> String {
     // Sessions report their counters when they end, and the server may take a moment to end them.
-    let quiet = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgmove %'";
+    let quiet = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+        AND (application_name LIKE 'pgmove %' OR (application_name = 'psql' AND datname = current_database()))";
     while database.admin_psql(quiet) != "0" {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
