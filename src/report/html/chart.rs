@@ -9,6 +9,18 @@ use crate::report::html::Shown;
 use crate::report::process::Process;
 use crate::report::text::{bytes, clock, count, duration, rate};
 
+/// Each has a colour of its own in report.css.
+pub(super) const STAGES: [Stage; 8] = [
+    Stage::Check,
+    Stage::Freeze,
+    Stage::Fence,
+    Stage::Schema,
+    Stage::Copy,
+    Stage::Indexes,
+    Stage::Finish,
+    Stage::Verify,
+];
+
 /// The height of a row, with its label above its bar.
 const ROW: usize = 30;
 const LABEL: usize = 11;
@@ -56,7 +68,7 @@ pub(super) fn timeline(process: &Process) -> Markup {
             }
         }
         p.legend {
-            @for stage in [Stage::Check, Stage::Fence, Stage::Schema, Stage::Copy, Stage::Indexes, Stage::Finish, Stage::Verify] {
+            @for stage in STAGES {
                 @if process.stages.iter().any(|found| found.timing.stage == stage) {
                     span { span class={ "key " (class(stage)) } {} " " (stage.title()) }
                 }

@@ -145,3 +145,15 @@ fn of_a_huge_plan_the_page_stays_readable_and_the_json_has_all() {
     let read: Report = serde_json::from_str(&document(&report)).expect("it is JSON");
     assert_eq!(read.tables.len(), 5000);
 }
+
+#[test]
+fn every_stage_has_a_colour() {
+    let style = include_str!("report.css");
+    for stage in super::chart::STAGES.map(crate::event::Stage::title) {
+        assert!(style.contains(&format!("--{stage}: #")), "{stage}");
+        assert!(
+            style.contains(&format!(".{stage} {{ fill: var(--{stage}); background: var(--{stage}); }}")),
+            "{stage}"
+        );
+    }
+}
