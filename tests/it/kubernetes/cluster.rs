@@ -102,6 +102,8 @@ impl Cluster {
                 .arg("--cache-dir")
                 .arg(LIST.with_file_name("kubectl"))
                 .args(arguments)
+                // kubectl waits for what it deletes, and for ever where another of the name comes before it looks.
+                .args(arguments.contains(&"delete").then_some("--timeout=60s"))
                 .stdin(Stdio::from(file))
                 .output()
                 .expect("kubectl is built beside the API server");

@@ -122,7 +122,7 @@ fn a_pod_that_is_replaced_is_found_again() {
             assert!(!run.is_finished(), "it is too fast: {:?}", run.join());
         }
         server.crash();
-        pair.namespace.kubectl(&["delete", "pod", "new-0"]);
+        pair.namespace.kubectl(&["delete", "pod", "new-0", "--wait=false"]);
         run.join().expect("it does not panic")
     });
     outcome.expect_err("the session that locks the target went with its pod");
