@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::commands::MIB;
 use super::endpoints::{Cluster, Endpoints, Sides, SourceObject, Target, TargetObject};
 use super::{check, freeze, help, init, plan, rbac, rehearse, rollback};
 
@@ -150,6 +151,24 @@ Examples:
   Ask it something (docs/report.md describes every field):
     pgmove report --output json | jq '.tables[] | {table, rows, checksums}'";
 
+/// How much is done at once.
+#[derive(Debug, Args)]
+pub(crate) struct Lanes {
+    /// How many lanes load and build at once [default: from the servers and this machine]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    pub(crate) index_memory: Option<u64>,
+}
+
+impl Lanes {
+    /// In bytes.
+    pub(crate) fn index_memory(&self) -> Option<u64> {
+        self.index_memory.map(|size| size * MIB)
+    }
+}
+
 /// How a target is loaded, from a server or from an archive.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
@@ -163,12 +182,8 @@ pub(crate) struct Load {
     /// Where plan and journal of the run are kept [default: pgmove-runs/<database>]
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) run_dir: Option<PathBuf>,
-    /// How many lanes load and build at once [default: from the servers and this machine]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) jobs: Option<u16>,
-    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
-    pub(crate) index_memory: Option<u64>,
+    #[command(flatten)]
+    pub(crate) lanes: Lanes,
     /// Leave pgmove's ledger (schema pgmove) in the target
     #[arg(long)]
     pub(crate) keep_ledger: bool,

@@ -238,8 +238,8 @@ fn load_settings(
         dry_run,
         resume: load.resume,
         replace: replaces(load.replace.as_deref(), &connections.target)?,
-        jobs: load.jobs,
-        index_memory: load.index_memory.map(|size| size * MIB),
+        jobs: load.lanes.jobs,
+        index_memory: load.lanes.index_memory(),
         keep_ledger: load.keep_ledger,
         ..RunSettings::new(connections.clone(), run_dir(load.run_dir.as_deref(), database))
     })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::Choices;
+use super::arguments::{Choices, Lanes};
 use super::commands::{Ended, Failed, MIB, replaces, run_dir};
 use super::connections;
 use super::endpoints::Endpoints;
@@ -24,12 +24,8 @@ pub(crate) struct Arguments {
     /// Plan for a target database that is emptied first; DATABASE must be its name
     #[arg(long, value_name = "DATABASE")]
     replace: Option<String>,
-    /// How many lanes load and build at once [default: from the servers and this machine]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: Option<u16>,
-    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
-    index_memory: Option<u64>,
+    #[command(flatten)]
+    lanes: Lanes,
     /// Split tables into chunks of about this size [default: from size and jobs]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
     chunk_size: Option<u64>,
@@ -76,9 +72,9 @@ pub(super) async fn plan(
         choices: connections::choices(&options.choices),
         dry_run: true,
         replace: replaces(options.replace.as_deref(), &connections.target)?,
-        jobs: options.jobs,
+        jobs: options.lanes.jobs,
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
-        index_memory: options.index_memory.map(|size| size * MIB),
+        index_memory: options.lanes.index_memory(),
         ..RunSettings::new(connections, run_dir)
     };
     let mut ended = super::commands::run(&settings, events, stop).await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::Choices;
+use super::arguments::{Choices, Lanes};
 use super::commands::{Ended, Failed, MIB, ended, run_dir};
 use super::connections;
 use super::endpoints::Endpoints;
@@ -20,12 +20,8 @@ pub(crate) struct Arguments {
     /// Where the report of the rehearsal is kept [default: pgmove-runs/<database>-rehearsal]
     #[arg(long = "run-dir", value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
-    /// How many lanes load and build at once [default: from the servers and this machine]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: Option<u16>,
-    /// Memory for all index builds that run at once, on the target [default: 1024 or the server's setting]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
-    index_memory: Option<u64>,
+    #[command(flatten)]
+    lanes: Lanes,
     /// Split tables into chunks of about this size [default: from size and jobs]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
     chunk_size: Option<u64>,
@@ -49,9 +45,9 @@ pub(super) async fn rehearse(
     let run_dir = options.directory.clone().unwrap_or_else(beside);
     let settings = RunSettings {
         choices: connections::choices(&options.choices),
-        jobs: options.jobs,
+        jobs: options.lanes.jobs,
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
-        index_memory: options.index_memory.map(|size| size * MIB),
+        index_memory: options.lanes.index_memory(),
         accept_writes: true,
         max_rate: options.max_rate.map(|rate| rate * MIB),
         ..RunSettings::new(connections, run_dir)

@@ -133,9 +133,13 @@ pub fn findings(input: &Input<'_>) -> Vec<Finding> {
     ] {
         found.extend(check(input));
     }
-    // The sort is stable.
-    found.sort_by_key(|finding| Reverse(finding.severity));
+    sort(&mut found);
     found
+}
+
+/// Blocking findings first, notes last; those alike keep their order.
+pub(crate) fn sort(findings: &mut [Finding]) {
+    findings.sort_by_key(|finding| Reverse(finding.severity));
 }
 
 /// Whether any of the findings refuses the run.
@@ -143,7 +147,7 @@ pub fn is_refused(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Blocking)
 }
 
-fn blocking(
+pub(crate) fn blocking(
     id: &'static str,
     title: impl Into<String>,
     evidence: impl Into<String>,
@@ -153,13 +157,22 @@ fn blocking(
     Finding { id, severity: Severity::Blocking, title, evidence, remedy }
 }
 
-fn warning(
+pub(crate) fn warning(
     id: &'static str,
     title: impl Into<String>,
     evidence: impl Into<String>,
     remedy: impl Into<String>,
 ) -> Finding {
     Finding { severity: Severity::Warning, ..blocking(id, title, evidence, remedy) }
+}
+
+pub(crate) fn note(
+    id: &'static str,
+    title: impl Into<String>,
+    evidence: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Finding {
+    Finding { severity: Severity::Note, ..blocking(id, title, evidence, remedy) }
 }
 
 /// A number and its noun: `1 object`, `12 objects`.

@@ -48,7 +48,7 @@ impl Context<'_> {
     /// What is to be frozen, if anything is.
     fn freezing(&self, settings: &FreezeSettings) -> Freeze {
         let endpoint = self.source.server();
-        let route = endpoint.conninfo.route().expect("only a source in Kubernetes is frozen");
+        let route = self.route().expect("only a source in Kubernetes is frozen");
         Freeze {
             server: route.server.clone(),
             namespace: route.namespace.clone(),
@@ -122,7 +122,8 @@ impl Context<'_> {
         false
     }
 
-    fn route(&self) -> Option<&Route> {
+    /// The way to the source's object in Kubernetes, if it is named as one.
+    pub(super) fn route(&self) -> Option<&Route> {
         match &self.source {
             Source::Server(endpoint) => endpoint.conninfo.route().map(AsRef::as_ref),
             Source::Archive(_) => None,

@@ -1,10 +1,9 @@
 //! What `pgmove check` sees of the objects in Kubernetes behind both sides.
 
-use super::{Context, Source};
+use super::Context;
 use crate::cutover::freeze::FreezePlan;
 use crate::error::{Error, Fault, chain};
 use crate::kubernetes::{ClusterLook, Instance, Kind, Route};
-use crate::pg::Endpoint;
 use crate::survey::Skipped;
 
 /// The objects behind both sides, as far as there are any.
@@ -25,15 +24,14 @@ impl Context<'_> {
                 .skipped
                 .push(Skipped { what: "what a freeze would stop".into(), why: error.chain().join(": ") }),
         }
-        if let Source::Server(endpoint) = &self.source
-            && let Some(route) = route(endpoint)
-        {
+        if let Some(route) = self.route() {
             match Instance::look(route).await {
                 Ok((instance, _)) => seen.source = Some(instance),
                 Err(error) => seen.skipped.push(unseen(route, &error)),
             }
         }
-        if let Some(route) = route(&self.target).filter(|route| route.object.kind == Kind::Cluster) {
+        let target = self.target.conninfo.route().filter(|route| route.object.kind == Kind::Cluster);
+        if let Some(route) = target {
             match ClusterLook::look(route, None).await {
                 Ok(look) => seen.target = Some(look),
                 Err(error) => seen.skipped.push(unseen(route, &error)),
@@ -41,10 +39,6 @@ impl Context<'_> {
         }
         Ok(seen)
     }
-}
-
-fn route(endpoint: &Endpoint) -> Option<&Route> {
-    endpoint.conninfo.route().map(AsRef::as_ref)
 }
 
 fn unseen(route: &Route, error: &impl Fault) -> Skipped {

@@ -137,7 +137,7 @@ impl Context<'_> {
             needs: Some(&summary.needs),
             index_memory: plan.as_ref().map(|plan| plan.index_memory),
         }));
-        survey::sort(&mut checked.findings);
+        preflight::sort(&mut checked.findings);
         self.announce_check(&checked);
         Ok(Surveyed { findings: checked.findings, summary })
     }

@@ -16,13 +16,11 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Extension};
 use crate::plan::Plan;
-use crate::preflight::{Finding, ObjectKind, Rights, Severity, counted, few};
+use crate::preflight::{Finding, ObjectKind, Rights, blocking, counted, few, note, sort, warning};
 
 pub use application::{Application, Roots};
 pub use damage::Damage;
@@ -117,7 +115,7 @@ impl Input<'_> {
     }
 }
 
-/// All findings of the survey, in the order of [`sort`].
+/// All findings of the survey, blocking ones first, notes last.
 pub fn findings(input: &Input<'_>) -> Vec<Finding> {
     let mut found = [
         damage::findings(input),
@@ -148,37 +146,4 @@ fn refused(input: &Input<'_>) -> Vec<Finding> {
         )
     };
     input.found.refused.iter().map(finding).collect()
-}
-
-/// Blocking findings first, notes last.
-pub fn sort(findings: &mut [Finding]) {
-    findings.sort_by_key(|finding| Reverse(finding.severity));
-}
-
-fn note(
-    id: &'static str,
-    title: impl Into<String>,
-    evidence: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Finding {
-    let (title, evidence, remedy) = (title.into(), evidence.into(), remedy.into());
-    Finding { id, severity: Severity::Note, title, evidence, remedy }
-}
-
-fn warning(
-    id: &'static str,
-    title: impl Into<String>,
-    evidence: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Finding {
-    Finding { severity: Severity::Warning, ..note(id, title, evidence, remedy) }
-}
-
-fn blocking(
-    id: &'static str,
-    title: impl Into<String>,
-    evidence: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Finding {
-    Finding { severity: Severity::Blocking, ..note(id, title, evidence, remedy) }
 }

@@ -1,5 +1,6 @@
 //! One case a finding: a sound pair of databases with their plan, one thing about them, and what must be found.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use super::embedding::Counted;
@@ -8,6 +9,7 @@ use crate::catalog::{LargeObjects, VectorColumn};
 use crate::pg::QualifiedName;
 use crate::plan::columns::Treatment;
 use crate::plan::{NotCarried, Step};
+use crate::preflight::Severity;
 use crate::preflight::tests::case::{Case, extension};
 use crate::report::sample;
 
