@@ -149,22 +149,21 @@ fn end(mut child: Child) -> Output {
     child.wait_with_output().expect("it has ended")
 }
 
-/// Starts pgmove by way of a shell's words, and waits until it has connected to a server that says nothing.
-fn wait_at_a_silent_server(directory: &Path, before: &str, command: &str) -> (Child, std::net::TcpStream) {
+/// Starts pgmove with signal HUP as by default, or ignored as by nohup, and waits until it has connected to a server that says nothing.
+fn wait_at_a_silent_server(directory: &Path, hangup: &str, command: &str) -> (Child, std::net::TcpStream) {
     let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = server.local_addr().expect("it is bound").port();
-    let words = format!(
-        "{before} exec {} {command} --source 'postgres://u:p@127.0.0.1:{port}/d?sslmode=disable'",
-        env!("CARGO_BIN_EXE_pgmove")
-    );
-    let child = Command::new("sh")
-        .args(["-c", &words])
+    // Not as this process inherited it: the tests may be run by nohup.
+    let child = Command::new("env")
+        .arg(format!("--{hangup}-signal=HUP"))
+        .args([env!("CARGO_BIN_EXE_pgmove"), command])
+        .arg(format!("--source=postgres://u:p@127.0.0.1:{port}/d?sslmode=disable"))
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("sh runs");
+        .expect("env runs");
     (child, server.accept().expect("pgmove connects").0)
 }
 
@@ -173,7 +172,7 @@ fn whatever_asks_a_command_to_end_ends_it() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for command in ["fence", "unfence"] {
         for name in ["INT", "TERM", "HUP"] {
-            let (child, _connection) = wait_at_a_silent_server(directory.path(), "", command);
+            let (child, _connection) = wait_at_a_silent_server(directory.path(), "default", command);
             signal(&child.id().to_string(), name);
             let output = end(child);
             let text = String::from_utf8_lossy(&output.stderr);
@@ -188,7 +187,7 @@ fn whatever_asks_a_command_to_end_ends_it() {
 #[test]
 fn nohup_outlives_its_terminal() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let (child, connection) = wait_at_a_silent_server(directory.path(), "trap '' HUP;", "fence");
+    let (child, connection) = wait_at_a_silent_server(directory.path(), "ignore", "fence");
     signal(&child.id().to_string(), "HUP");
     // Signals come in the order of their numbers: had the first one counted, this would end the process by that.
     drop(connection);

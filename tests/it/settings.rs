@@ -289,6 +289,7 @@ fn completions_are_scripts_that_know_every_command() {
         fs::write(&script, &ended.stdout).expect("a file");
         match accepts(shell, check, &script) {
             Some(is_good) => assert!(is_good, "{shell} refuses its completions"),
+            None if std::env::var_os("CI").is_some() => panic!("CI installs {shell}"),
             None => eprintln!("skipped: {shell} is not installed, its completions were not read by it"),
         }
     }
