@@ -64,6 +64,7 @@ pub use rehearse::rehearse;
 pub use replace::ReplaceError;
 use reporting::Recording;
 pub use resume::ResumeError;
+pub(crate) use resume::run_of;
 pub use survey::{Surveyed, survey};
 
 /// Where the rows come from.
@@ -183,7 +184,11 @@ async fn run_as(
         None if !settings.dry_run => Some(RunDirectory::create(&settings.run_dir).map_err(usage)?),
         resumed => resumed,
     };
-    let run = directory.as_ref().and_then(|found| resume::run_of(found.records())).unwrap_or(id);
+    let run = match &directory {
+        Some(directory) => resume::run_of(directory.records()),
+        None => freezing::frozen_before(&settings.run_dir),
+    };
+    let run = run.unwrap_or(id);
     // Stops the work too when a freeze no longer holds, which is no interrupt.
     let halt = stop.child_token();
     let records = directory.as_ref().map_or(&[][..], |found| found.records());
@@ -247,12 +252,18 @@ impl Context<'_> {
         }
         let begun = Instant::now();
         self.events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
-        let checked = self.interruptible(self.naming_lock_holders(self.check())).await?;
+        let mut checked = self.interruptible(self.naming_lock_holders(self.check())).await?;
         if let Some(directory) = &directory {
             let records = directory.records();
             resume::is_same_database(records, Side::Source, &checked.source.identity())?;
             resume::is_same_database(records, Side::Target, &checked.target.identity())?;
         }
+        let has_begun = directory.as_ref().is_some_and(|found| resume::settled(found.records()).is_some());
+        let looking = async {
+            self.heed_objects(&mut checked, has_begun).await;
+            Ok(())
+        };
+        self.interruptible(Box::pin(looking)).await?;
         self.announce_check(&checked);
         let (blocking, warnings): (Vec<Finding>, Vec<Finding>) =
             checked.findings.iter().cloned().partition(|finding| finding.severity == Severity::Blocking);

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::Choices;
 use super::commands::{Ended, MIB, replaces, run_dir, unless_stopped};
 use super::endpoints::Endpoints;
-use super::{connections, freeze, help};
+use super::{connections, freeze, help, rights};
 use crate::error::{Error, Exit};
 use crate::event::Events;
 use crate::preflight;
@@ -71,11 +71,10 @@ pub(super) async fn check(
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Ended, Error> {
-    let refused =
-        unless_stopped(stop, Box::pin(connections::forbidden(&options.endpoints, options.freeze))).await??;
-    let missing = preflight::kubernetes::rights(&refused);
-    if !missing.is_empty() {
-        // Without them nothing else can be looked at.
+    let lacking =
+        unless_stopped(stop, Box::pin(rights::lacking(&options.endpoints, options.freeze))).await??;
+    let missing = preflight::kubernetes::rights(&lacking.missing);
+    if lacking.is_in_the_way {
         return Ok(Ended { exit: Exit::Refused, findings: missing, ..Ended::default() });
     }
     let connections = connections::of(&options.endpoints, stop).await?;
@@ -93,6 +92,8 @@ pub(super) async fn check(
     };
     let asked = Options { memory_limit: options.memory_limit.map(|size| size * MIB), is_deep: options.deep };
     let surveyed = run::survey(&settings, asked, events, stop).await?;
-    let exit = if preflight::is_refused(&surveyed.findings) { Exit::Refused } else { Exit::Done };
-    Ok(Ended { exit, findings: surveyed.findings, survey: Some(surveyed.summary), ..Ended::default() })
+    let mut findings = [missing, surveyed.findings].concat();
+    preflight::sort(&mut findings);
+    let exit = if preflight::is_refused(&findings) { Exit::Refused } else { Exit::Done };
+    Ok(Ended { exit, findings, survey: Some(surveyed.summary), ..Ended::default() })
 }

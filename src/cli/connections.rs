@@ -16,8 +16,7 @@ use super::endpoints::{Cluster, Endpoints, ObjectOptions, Sides, SourceObject, T
 use super::privileges::{self, Superuser};
 use super::{cluster, prompt};
 use crate::error::{Error, Exit};
-use crate::kubernetes::rights::{self, Place, Way};
-use crate::kubernetes::{Access, Account, ApiServer, ObjectRef, Request};
+use crate::kubernetes::{Access, Account, ApiServer, ObjectRef};
 use crate::pg::ConnInfo;
 use crate::plan::VectorIndexChoice;
 use crate::schema::ClientSearch;
@@ -143,39 +142,6 @@ async fn connections(
         client: client_search(client_directory.cloned()),
         stall: STALL,
     })
-}
-
-/// What the move's account may not do with the objects of both sides, by the API servers' own word.
-pub(super) async fn forbidden(endpoints: &Endpoints, freezes: bool) -> Result<Vec<Request>, Error> {
-    let Endpoints { source, target, cluster, source_object, target_object } = endpoints;
-    let mut given = vec![
-        (Way::Connect, Given::read(&SOURCE, source, source_object.options())?),
-        (Way::Connect, Given::read(&TARGET, &target.database, target_object.options())?),
-    ];
-    if freezes {
-        given.push((Way::Freeze, Given::read(&SOURCE, source, source_object.options())?));
-    }
-    let mut refused = Vec::new();
-    for (way, Given { endpoint, options, .. }) in given {
-        let Endpoint::Object(object) = endpoint else { continue };
-        let api = cluster::connect(&cluster.access(&options)).await?;
-        let behind = rights::Server { object: &object, secret: options.secret.map(|secret| &*secret.name) };
-        let requests = rights::requests(way, &behind, Place::Application, api.namespace());
-        // A websocket is opened with GET; that it is a `create` too holds since Kubernetes 1.35 only.
-        // What goes on with a warning, what is only told, and Secrets whose names only the objects know, are not asked for before these are seen.
-        let is_certain = |request: &Request| match (way, &*request.resource) {
-            (Way::Connect, "persistentvolumeclaims" | "configmaps") => false,
-            (Way::Connect, "secrets") => options.secret.is_some() && request.name.is_some(),
-            _ => !matches!(request.verb, "create" | "watch"),
-        };
-        for request in requests.into_iter().filter(is_certain) {
-            let is_allowed = api.may(&request).await.map_err(|error| Error::new(Exit::Refused, error))?;
-            if !is_allowed && !refused.contains(&request) {
-                refused.push(request);
-            }
-        }
-    }
-    Ok(refused)
 }
 
 /// The source of a command that has no target.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::commands::{Ended, run_dir};
 use super::connections::{self, Endpoint};
 use super::endpoints::{Cluster, SourceObject};
-use crate::cutover::freeze::{self, Freeze, FreezeError, WorkloadName};
+use crate::cutover::freeze::{Freeze, FreezeError, WorkloadName};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::Events;
 use crate::journal::{JournalError, RunDirectory};
@@ -23,6 +23,8 @@ Examples:
     pgmove freeze -n media --source sts/immich-postgres --dry-run
   Stop what is connected to the source, and what would start again and connect:
     pgmove freeze -n media --source sts/immich-postgres --workload deploy/immich-machine-learning
+  Move under that freeze, which the run takes over in the same run directory:
+    pgmove run -n media --source sts/immich-postgres --target cluster/immich-postgres --freeze
   Undo it, from this machine or another one:
     pgmove rollback -n media
 
@@ -57,7 +59,8 @@ pub(crate) struct Arguments {
     /// Give up when neither pods nor sessions have ended for so long
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE, value_parser = clap::value_parser!(u64).range(1..=86400))]
     patience: u64,
-    /// Where the former values are kept too [default: pgmove-runs/<source>]
+    /// Where the former values are kept too, and where `pgmove run --freeze` takes the freeze over [default:
+    /// pgmove-runs/<database>, with --named-only pgmove-runs/<source>]
     #[arg(long = "run-dir", value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
     #[command(flatten)]
@@ -200,17 +203,21 @@ pub(super) async fn freeze(
         return Err(Error::new(Exit::Usage, NothingNamed));
     }
     let server = options.cluster.connect(&options.source_object.options()).await?;
-    let path = run_dir(options.directory.as_deref(), &source.name);
-    let mut journal = if options.dry_run { None } else { Some(open(&path)?) };
-    let records = journal.as_ref().map(RunDirectory::records).unwrap_or_default();
-    let run = freeze::recorded_run(records).map_or_else(run::new_run_id, str::to_owned);
-    let endpoint = if options.named_only {
+    let conninfo = if options.named_only {
         None
     } else {
-        let conninfo = connections::of_object(&server, &source, &options.source_object, stop).await?;
-        let application_name = format!("pgmove {run}");
-        Some(pg::Endpoint { side: Side::Source, conninfo, application_name, copy_encoding: None })
+        Some(connections::of_object(&server, &source, &options.source_object, stop).await?)
     };
+    // A run's is called after the database too, and takes the freeze over that it finds there.
+    let name = conninfo.as_ref().map_or(&*source.name, |conninfo| conninfo.database());
+    let path = run_dir(options.directory.as_deref(), name);
+    let mut journal = if options.dry_run { None } else { Some(open(&path)?) };
+    let records = journal.as_ref().map(RunDirectory::records).unwrap_or_default();
+    let run = run::run_of(records).unwrap_or_else(run::new_run_id);
+    let endpoint = conninfo.map(|conninfo| {
+        let application_name = format!("pgmove {run}");
+        pg::Endpoint { side: Side::Source, conninfo, application_name, copy_encoding: None }
+    });
     let frozen = Freeze { namespace: server.namespace().to_owned(), server, source, endpoint, named, run };
     let plan = frozen.plan(records).await.map_err(|error| Error::new(Exit::Refused, error))?;
     let Some(journal) = journal.as_mut().filter(|_| plan.obstacles.is_empty()) else {

@@ -11,7 +11,7 @@ use super::cluster;
 use super::commands::{Ended, unless_stopped};
 use super::endpoints::{Cluster, ObjectOptions, SourceObject, TargetObject};
 use crate::error::{Class, Error, Exit, Fault};
-use crate::kubernetes::{Account, ApiServer, ClusterLook, Instance, Kind, ObjectRef, Route, Survey};
+use crate::kubernetes::{Account, ApiServer, ClusterLook, Instance, Kind, ObjectRef, Orphan, Route, Survey};
 use crate::pg::ConnInfo;
 use crate::preflight::kubernetes::{Objects, findings};
 
@@ -62,6 +62,11 @@ enum InitError {
     Write { path: PathBuf, source: io::Error },
     #[error("namespace {namespace} has no {what}")]
     None { what: &'static str, option: &'static str, namespace: String },
+    #[error(
+        "namespace {namespace} has no PostgreSQL server beside those of CloudNative-PG, and claims that no pod uses: {}",
+        orphans.iter().map(|orphan| &*orphan.storage.claim).collect::<Vec<_>>().join(", ")
+    )]
+    Gone { namespace: String, orphans: Vec<Orphan> },
     #[error("namespace {namespace} has several: {found}")]
     Several { found: String, option: &'static str, namespace: String },
     #[error("the target is to be a Cluster of CloudNative-PG, and {0} is none")]
@@ -83,6 +88,11 @@ impl Fault for InitError {
             InitError::None { option, .. } => {
                 format!("name the namespace with --{option}-namespace, or the object with --{option} KIND/NAME")
             }
+            InitError::Gone { orphans, .. } => format!(
+                "if one of them holds the data of the server that is gone, bring it up again; for claim {}, {}",
+                orphans[0].storage.claim,
+                orphans[0].finding().remedy
+            ),
             InitError::Several { option, .. } => format!("say which with --{option} KIND/NAME"),
             InitError::NoCluster(_) => {
                 "name it as cluster/NAME; into another server, `pgmove run --target …` moves without this file".into()
@@ -151,7 +161,18 @@ async fn chosen(named: Option<&str>, option: &'static str, server: &ApiServer) -
         _ => (survey.clusters, "Cluster of CloudNative-PG"),
     };
     match found.len() {
-        0 => Err(refused(InitError::None { what, option, namespace })),
+        0 => {
+            // That claims cannot be listed is no second error.
+            let orphans = match option {
+                "source" => Orphan::look_around(server, &namespace).await.unwrap_or_default(),
+                _ => vec![],
+            };
+            Err(refused(if orphans.is_empty() {
+                InitError::None { what, option, namespace }
+            } else {
+                InitError::Gone { namespace, orphans }
+            }))
+        }
         1 => Ok(found.remove(0)),
         _ => {
             let several: Vec<String> = found.iter().map(ToString::to_string).collect();
@@ -169,8 +190,7 @@ async fn side<'a>(
     let login: ConnInfo = cluster::conninfo(server, &object, &options, Account::Application).await?;
     let route = Route::new(server.clone(), object.clone(), options.container.map(str::to_owned));
     let (instance, cluster) = if object.kind == Kind::Cluster {
-        let secret = options.secret.map(|secret| &*secret.name);
-        let look = ClusterLook::look(&route, secret).await.map_err(refused)?;
+        let look = ClusterLook::look(&route).await.map_err(refused)?;
         (look.primary.clone(), Some(look))
     } else {
         (Instance::look(&route).await.map_err(refused)?.0, None)

@@ -16,6 +16,7 @@ mod privileges;
 mod prompt;
 mod rbac;
 mod rehearse;
+mod rights;
 mod rollback;
 mod runs;
 mod screen;

@@ -27,6 +27,8 @@ docs/kubernetes.md tells what each right is for.";
 /// What an account is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Purpose {
+    /// Find both servers by their namespaces alone (`pgmove init` that names none), beside what `run` allows.
+    Init,
     /// Find both servers, look at them and connect to them.
     Run,
     /// Freeze the source, which `pgmove freeze` connects to.
@@ -212,6 +214,10 @@ impl Arguments {
             target => Ok(target.into_iter()),
         };
         match purpose {
+            Purpose::Init => both.for_each(|server| {
+                needed.add(server, Way::Connect);
+                needed.add(server, Way::Discover);
+            }),
             Purpose::Run => both.for_each(|server| needed.add(server, Way::Connect)),
             Purpose::Freeze => {
                 for source in of_source("freeze")? {

@@ -1,8 +1,8 @@
 //! The freeze: nothing in the cluster writes to the source, and nothing starts again what would.
 //!
-//! [`Freeze::plan`] looks and decides, and changes nothing. [`Freeze::apply`] asks the API server to rehearse every
-//! change (rights, admission, content) before the first is made; then each is recorded in the journal, and made with its
-//! former value in an annotation on the object, in one request ([`super::record`]). It can be repeated: what is frozen is
+//! [`Freeze::plan`] looks and decides, and changes nothing; [`Freeze::rehearse`] has the API server judge every change.
+//! [`Freeze::apply`] does that too before the first is made; then each is recorded in the journal, and made with its former
+//! value in an annotation on the object, in one request ([`super::record`]). It can be repeated: what is frozen is
 //! left, what somebody has thawed is frozen again. [`Freeze::wait`] waits until the stopped pods and their sessions are
 //! gone, while [`super::alarm`] watches. [`Freeze::hold`] does all of that under a Lease ([`super::lease`]), which keeps
 //! other runs away. [`super::rollback`] undoes it, from the annotations alone.
@@ -84,6 +84,14 @@ impl Freeze {
         Ok(plan)
     }
 
+    /// Has the API server judge every change (rights, admission, content); it makes none.
+    pub async fn rehearse(&self, plan: &FreezePlan) -> Result<(), FreezeError> {
+        for (order, change) in plan.changes.iter().enumerate() {
+            self.make(order, change, None).await?;
+        }
+        Ok(())
+    }
+
     /// Changes what the plan says. When it fails, the error says what was changed and stays so.
     pub async fn apply(
         &self,
@@ -94,9 +102,7 @@ impl Freeze {
         if !plan.obstacles.is_empty() {
             return Err(FreezeError::Obstacles(plan.obstacles.clone()));
         }
-        for (order, change) in plan.changes.iter().enumerate() {
-            self.make(order, change, None).await?;
-        }
+        self.rehearse(plan).await?;
         let mut made = vec![];
         for (order, change) in plan.changes.iter().enumerate() {
             let item = began(events, change.object.to_string());

@@ -1,4 +1,4 @@
-//! One look at a Cluster of CloudNative-PG: its state, its limits, and the logins that it offers.
+//! One look at a Cluster of CloudNative-PG: its state and its limits; and the logins that it offers.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use secrecy::ExposeSecret;
@@ -10,6 +10,7 @@ use super::environment::{Data, Reference};
 use super::instance::Instance;
 use super::object::{Kind, ObjectRef};
 use super::pinned::Pinned;
+use super::request::ApiError;
 use super::storage::bytes;
 use super::workload::{ResolveError, Route};
 use crate::error::{Class, Fault};
@@ -41,37 +42,28 @@ pub struct ClusterLook {
     pub shared_memory_limit: Option<u64>,
     /// The server that it was seen as.
     pub pinned: Pinned,
-    /// The application's login.
-    pub application: Credentials,
-    /// The certificate of the authority that signed the server's, in PEM, if the Secret can be read.
-    pub authority: Option<Known<String>>,
-    /// The name that the server's certificate carries.
-    pub server_name: String,
-    /// The login of `postgres`, where the Cluster offers one.
-    pub superuser: Option<Credentials>,
+    /// The application's database, as the Cluster was made with it.
+    pub database: String,
     /// All that is asked for.
     pub spec: ClusterSpec,
 }
 
 impl ClusterLook {
-    /// Looks at a Cluster. `secret` names the Secret of the application's login instead of the Cluster's own.
+    /// Looks at a Cluster. No Secret is read: the rights to look do not depend on the login.
     ///
     /// # Panics
     /// If the route's object is no Cluster: a defect of the caller.
-    pub async fn look(route: &Route, secret: Option<&str>) -> Result<ClusterLook, ClusterError> {
-        let (server, namespace, name) = (&route.server, &*route.namespace, &*route.object.name);
+    pub async fn look(route: &Route) -> Result<ClusterLook, ClusterError> {
         let (primary, mut found) = Instance::look(route).await?;
         let pinned = Pinned::of(&found);
         let cluster = found.cluster.take().expect("the route leads to a Cluster");
-        let (spec, status) = (cluster.spec, cluster.status.unwrap_or_default());
+        Ok(ClusterLook::of(&route.object.name, *cluster, primary, pinned))
+    }
 
-        let own = application_secret(name, &spec);
-        let chosen = secret.unwrap_or(&own);
-        let data = read(server, namespace, chosen).await?;
-        let application = application(name, &spec, chosen, &data)?;
-        let superuser = superuser_login(server, namespace, name, &spec, &application).await?;
-        let authority = authority_secret(name, &status);
-        Ok(ClusterLook {
+    /// What a Cluster says.
+    pub(crate) fn of(name: &str, cluster: cnpg::Cluster, primary: Instance, pinned: Pinned) -> ClusterLook {
+        let (spec, status) = (cluster.spec, cluster.status.unwrap_or_default());
+        ClusterLook {
             name: name.to_owned(),
             phase: status.phase.clone().unwrap_or_default(),
             unready: cnpg::unready(&spec, &status),
@@ -86,18 +78,22 @@ impl ClusterLook {
                 .as_ref()
                 .and_then(|limit| bytes(limit.shm.as_ref()?)),
             pinned,
-            application,
-            authority: certificate(server, namespace, &authority).await?,
-            server_name: format!("{name}-rw"),
-            superuser,
+            database: database(&spec),
             primary,
             spec,
-        })
+        }
     }
 }
 
 fn memory_limit(spec: &ClusterSpec) -> Option<u64> {
     bytes(spec.resources.as_ref()?.limits.as_ref()?.get("memory")?)
+}
+
+/// The application's database, as the Cluster was made with it.
+fn database(spec: &ClusterSpec) -> String {
+    let database = spec.initialisation().and_then(|made| made.database.clone());
+    // The operator's default (defaultInitDB in api/v1/cluster_defaults.go).
+    database.unwrap_or_else(|| "app".to_owned())
 }
 
 /// The Secret with the application's login: the operator's own, unless the Cluster was made with another one.
@@ -110,6 +106,31 @@ fn application_secret(name: &str, spec: &ClusterSpec) -> String {
 fn superuser_secret(name: &str, spec: &ClusterSpec) -> Option<String> {
     let given = spec.superuser_secret.as_ref().map(|secret| secret.name.clone());
     (spec.enable_superuser_access == Some(true)).then(|| given.unwrap_or_else(|| format!("{name}-superuser")))
+}
+
+/// The names of the Secrets that go with a Cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretNames {
+    /// With the application's login.
+    pub application: String,
+    /// With the login of `postgres`, where the Cluster offers one.
+    pub superuser: Option<String>,
+    /// With the certificate of the server's authority.
+    pub authority: String,
+}
+
+impl SecretNames {
+    /// Those of the Cluster behind a route.
+    pub async fn look(route: &Route) -> Result<SecretNames, ApiError> {
+        let name = &*route.object.name;
+        let kind = cnpg::cluster_resource();
+        let found = route.server.get::<cnpg::Cluster>(&kind, &route.namespace, name).await?;
+        Ok(SecretNames {
+            application: application_secret(name, &found.spec),
+            superuser: superuser_secret(name, &found.spec),
+            authority: authority_secret(name, &found.status.unwrap_or_default()),
+        })
+    }
 }
 
 /// Whose login to a Cluster is wanted.
@@ -131,9 +152,9 @@ pub async fn login(
     let (server, namespace, name) = (&route.server, &*route.namespace, &*route.object.name);
     let kind = cnpg::cluster_resource();
     let spec = server.get::<cnpg::Cluster>(&kind, namespace, name).await.map_err(ResolveError::from)?.spec;
-    let own = application_secret(name, &spec);
-    let chosen = secret.map_or(&*own, |secret| &*secret.name);
-    let application = application(name, &spec, chosen, &read(server, namespace, chosen).await?)?;
+    let own = SecretChoice::named(application_secret(name, &spec));
+    let chosen = secret.unwrap_or(&own);
+    let application = application(name, &spec, chosen, &read(server, namespace, &chosen.name).await?)?;
     if account == Account::Application {
         return Ok(application);
     }
@@ -166,24 +187,28 @@ async fn read(server: &ApiServer, namespace: &str, secret: &str) -> Result<Data,
 fn application(
     name: &str,
     spec: &ClusterSpec,
-    secret: &str,
+    secret: &SecretChoice,
     data: &Data,
 ) -> Result<Credentials, ClusterError> {
+    let SecretChoice { name: secret, user, password, database } = secret;
     let wrong = |reason: String| ClusterError::NotTheApplications {
-        secret: secret.to_owned(),
+        secret: secret.clone(),
         cluster: name.to_owned(),
         own: application_secret(name, spec),
         reason,
     };
-    let made = spec.initialisation();
+    let lacks = |key: &str| wrong(format!("it has no key {key}"));
     let text = |key: &str| {
         let value = data.get(key)?.as_ref()?;
         Some(Known { value: value.expose_secret().to_owned(), origin: format!("Secret {secret}, key {key}") })
     };
-    let user = text("username").ok_or_else(|| wrong("it has no key username".to_owned()))?;
-    let password = data.get("password").and_then(Option::as_ref);
-    let password = password.ok_or_else(|| wrong("it has no key password".to_owned()))?;
-    if let Some(owner) = made.and_then(|made| made.owner.as_ref()).filter(|owner| **owner != user.value) {
+    let user = user.as_deref().unwrap_or("username");
+    let user = text(user).ok_or_else(|| lacks(user))?;
+    let key = password.as_deref().unwrap_or("password");
+    let password = data.get(key).and_then(Option::as_ref).ok_or_else(|| lacks(key))?;
+    let password = Known { value: password.clone(), origin: format!("Secret {secret}, key {key}") };
+    let owner = spec.initialisation().and_then(|made| made.owner.as_ref());
+    if let Some(owner) = owner.filter(|owner| **owner != user.value) {
         return Err(wrong(format!("it is for role {}, and the application's is {owner}", user.value)));
     }
     // `<cluster>-rw`, or a longer form of that name.
@@ -191,13 +216,13 @@ fn application(
     if let Some(host) = text("host").filter(|host| !is_own_host(&host.value)) {
         return Err(wrong(format!("it is for host {}", host.value)));
     }
-    let database = text("dbname").unwrap_or_else(|| {
-        let database = made.and_then(|made| made.database.clone());
-        // The operator's default (defaultInitDB in api/v1/cluster_defaults.go).
-        let value = database.unwrap_or_else(|| "app".to_owned());
-        Known { value, origin: format!("spec.bootstrap of Cluster {name}") }
-    });
-    let password = Known { value: password.clone(), origin: format!("Secret {secret}, key password") };
+    let database = match database {
+        Some(key) => text(key).ok_or_else(|| lacks(key))?,
+        None => text("dbname").unwrap_or_else(|| Known {
+            value: self::database(spec),
+            origin: format!("spec.bootstrap of Cluster {name}"),
+        }),
+    };
     Ok(Credentials { user, password: Some(password), database })
 }
 
@@ -238,20 +263,6 @@ fn certificate_in(secret: &str, data: &Data) -> Option<Known<String>> {
         value: certificate.expose_secret().to_owned(),
         origin: format!("Secret {secret}, key ca.crt"),
     })
-}
-
-/// The same, where it can be read.
-async fn certificate(
-    server: &ApiServer,
-    namespace: &str,
-    secret: &str,
-) -> Result<Option<Known<String>>, ClusterError> {
-    match fetch(server, namespace, &Reference::Secret(secret.to_owned())).await {
-        Ok(data) => Ok(certificate_in(secret, &data)),
-        // Only TLS inside the tunnel needs it, and that is a choice.
-        Err(error) if error.is_forbidden() || error.is_not_found() => Ok(None),
-        Err(error) => Err(ResolveError::from(error).into()),
-    }
 }
 
 /// Why a Cluster cannot be looked at.
@@ -356,6 +367,28 @@ mod tests {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).into()))).collect()
     }
 
+    fn secret(text: &str) -> SecretChoice {
+        text.parse().expect("a Secret")
+    }
+
+    #[test]
+    fn keys_that_are_named_are_those_that_are_read() {
+        let pairs = [("role", "immich"), ("pw", "hidden"), ("db", "photos"), ("username", "other")];
+        let look = |text: &str| application("immich-postgres", &spec(), &secret(text), &data(&pairs));
+        let found = look("mine:user=role,password=pw,database=db").expect("its keys are there");
+        assert_eq!((&*found.user.value, &*found.database.value), ("immich", "photos"));
+        assert_eq!(found.password.expect("a password").origin, "Secret mine, key pw");
+        for (text, reason) in [
+            ("mine:user=role", "it has no key password"),
+            ("mine:user=role,password=secret", "it has no key secret"),
+            ("mine:user=role,password=pw,database=name", "it has no key name"),
+            ("mine:pw", "it is for role other, and the application's is immich"),
+        ] {
+            let error = look(text).expect_err(reason).to_string();
+            assert!(error.ends_with(reason), "{text}: {error}");
+        }
+    }
+
     #[test]
     fn the_applications_secret_is_taken() {
         let own = [
@@ -364,11 +397,12 @@ mod tests {
             ("dbname", "immich"),
             ("host", "immich-postgres-rw"),
         ];
-        let found =
-            application("immich-postgres", &spec(), "immich-postgres-app", &data(&own)).expect("its own");
+        let found = application("immich-postgres", &spec(), &secret("immich-postgres-app"), &data(&own))
+            .expect("its own");
         assert_eq!((&*found.user.value, &*found.database.value), ("immich", "immich"));
         // One that was given when the Cluster was made has no more than a login.
-        let found = application("immich-postgres", &spec(), "mine", &data(&own[..2])).expect("enough");
+        let found =
+            application("immich-postgres", &spec(), &secret("mine"), &data(&own[..2])).expect("enough");
         assert_eq!(found.database.value, "immich");
         assert_eq!(found.database.origin, "spec.bootstrap of Cluster immich-postgres");
         assert!(!format!("{found:?}").contains("pw\""));
@@ -388,8 +422,8 @@ mod tests {
                 "it is for host other-rw.media.svc",
             ),
         ] {
-            let error =
-                application("immich-postgres", &spec(), "immich-secrets", &data(pairs)).expect_err(reason);
+            let error = application("immich-postgres", &spec(), &secret("immich-secrets"), &data(pairs))
+                .expect_err(reason);
             let ClusterError::NotTheApplications { reason: found, .. } = &error else { panic!("{error}") };
             assert_eq!(found, reason);
             assert_eq!(error.hint().as_deref(), Some("the Cluster's own is Secret immich-postgres-app"));

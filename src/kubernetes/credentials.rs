@@ -89,6 +89,13 @@ pub struct SecretChoice {
     pub database: Option<String>,
 }
 
+impl SecretChoice {
+    /// A Secret with the usual keys.
+    pub(super) fn named(name: String) -> SecretChoice {
+        SecretChoice { name, user: None, password: None, database: None }
+    }
+}
+
 impl FromStr for SecretChoice {
     type Err = SecretChoiceError;
 
@@ -99,7 +106,7 @@ impl FromStr for SecretChoice {
             !key.is_empty() && key.bytes().all(is_letter)
         };
         let (name, keys) = text.split_once(':').map_or((text, None), |(name, keys)| (name, Some(keys)));
-        let mut choice = SecretChoice { name: name.to_owned(), user: None, password: None, database: None };
+        let mut choice = SecretChoice::named(name.to_owned());
         if !is_object_name(name) {
             return Err(error());
         }

@@ -28,7 +28,7 @@ pub mod tunnel;
 pub mod workload;
 
 pub use client::{Access, AccessError, ApiServer, Kubeconfig};
-pub use cluster::{Account, ClusterError, ClusterLook, authority};
+pub use cluster::{Account, ClusterError, ClusterLook, SecretNames, authority};
 pub use credentials::{CredentialError, Credentials, Known, SecretChoice, SecretChoiceError};
 pub use environment::{EnvironmentError, Reference};
 pub use exec::{Exec, ExecError, ExecOutput, exec};

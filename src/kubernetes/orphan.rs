@@ -5,9 +5,11 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde::Serialize;
 
+use super::client::ApiServer;
 use super::object::{Kind, ObjectRef};
 use super::request::ApiError;
 use super::storage::{ReclaimPolicy, Storage, storage_of};
+use super::survey::CLUSTER_LABEL;
 use super::workload::Route;
 use crate::preflight::{Finding, Severity};
 
@@ -17,8 +19,8 @@ const NAME_LABELS: [&str; 3] = ["app.kubernetes.io/instance", "app.kubernetes.io
 /// A claim that a workload left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Orphan {
-    /// The workload that is gone.
-    pub workload: ObjectRef,
+    /// The workload that is gone, where it was named.
+    pub workload: Option<ObjectRef>,
     /// The namespace of both.
     pub namespace: String,
     /// The claim.
@@ -32,9 +34,9 @@ impl Orphan {
         let claims: Vec<PersistentVolumeClaim> = route.server.list(&(), &route.namespace, "").await?;
         let pods: Vec<Pod> = route.server.list(&(), &route.namespace, "").await?;
         let mut orphans = Vec::new();
-        for claim in left_behind(&route.object, claims, &pods) {
+        for claim in left_behind(claims, &pods, |claim| likelihood(&route.object, claim)) {
             orphans.push(Orphan {
-                workload: route.object.clone(),
+                workload: Some(route.object.clone()),
                 namespace: route.namespace.clone(),
                 storage: storage_of(&route.server, claim).await?,
             });
@@ -42,9 +44,25 @@ impl Orphan {
         Ok(orphans)
     }
 
+    /// The claims of a namespace that no pod uses, those first whose names are a database's. Call it where there is no server.
+    pub async fn look_around(server: &ApiServer, namespace: &str) -> Result<Vec<Orphan>, ApiError> {
+        let claims: Vec<PersistentVolumeClaim> = server.list(&(), namespace, "").await?;
+        let pods: Vec<Pod> = server.list(&(), namespace, "").await?;
+        let mut orphans = Vec::new();
+        for claim in left_behind(claims, &pods, likelihood_by_name) {
+            orphans.push(Orphan {
+                workload: None,
+                namespace: namespace.to_owned(),
+                storage: storage_of(server, claim).await?,
+            });
+        }
+        Ok(orphans)
+    }
+
     /// The name of the pod in [`Orphan::manifest`].
     pub fn pod(&self) -> String {
-        format!("{}-revived", self.workload.name)
+        let name = self.workload.as_ref().map_or(&self.storage.claim, |workload| &workload.name);
+        format!("{name}-revived")
     }
 
     /// A pod that serves the claim's data. It carries no label, so that no Service leads an application to it, and no
@@ -70,6 +88,10 @@ spec:
       # Where the data are below the mount, if the workload set PGDATA or a subPath:
       # env:
       #   - {{ name: PGDATA, value: /var/lib/postgresql/data/pgdata }}
+      # Bitnami's image looks for them below /bitnami/postgresql: write that as the mountPath too. It starts on data that are
+      # there without a password only with:
+      # env:
+      #   - {{ name: ALLOW_EMPTY_PASSWORD, value: \"yes\" }}
       readinessProbe:
         exec:
           command: [pg_isready]
@@ -104,7 +126,14 @@ spec:
         Finding {
             id: "source-workload-gone",
             severity: Severity::Blocking,
-            title: format!("{workload} in namespace {namespace} is gone, but its claim {claim} is left"),
+            title: match workload {
+                Some(workload) => {
+                    format!("{workload} in namespace {namespace} is gone, but its claim {claim} is left")
+                }
+                None => format!(
+                    "claim {claim} in namespace {namespace} may hold the data of a server that is gone"
+                ),
+            },
             evidence: format!("no pod uses claim {claim}; {volume}"),
             remedy: format!(
                 "put the image into this manifest, apply it, and name pod/{} as the source:\n{}",
@@ -115,11 +144,11 @@ spec:
     }
 }
 
-/// The claims that no pod uses and that look like the object's.
+/// The claims that no pod uses, of those that `likelihood` ranks.
 fn left_behind(
-    object: &ObjectRef,
     claims: Vec<PersistentVolumeClaim>,
     pods: &[Pod],
+    likelihood: impl Fn(&PersistentVolumeClaim) -> Option<u8>,
 ) -> Vec<PersistentVolumeClaim> {
     let is_used = |claim: &str| {
         let volumes = pods.iter().filter_map(|pod| pod.spec.as_ref()?.volumes.as_ref()).flatten();
@@ -129,10 +158,20 @@ fn left_behind(
     let mut ranked: Vec<(u8, PersistentVolumeClaim)> = claims
         .into_iter()
         .filter(|claim| !is_used(&claim.name_any()))
-        .filter_map(|claim| Some((likelihood(object, &claim)?, claim)))
+        .filter_map(|claim| Some((likelihood(&claim)?, claim)))
         .collect();
     ranked.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name_any().cmp(&other.name_any())));
     ranked.into_iter().map(|(_, claim)| claim).collect()
+}
+
+/// How likely a claim holds a database: 0 is the more. Those of CloudNative-PG's Clusters are its operator's.
+fn likelihood_by_name(claim: &PersistentVolumeClaim) -> Option<u8> {
+    if claim.labels().contains_key(CLUSTER_LABEL) {
+        return None;
+    }
+    let name = claim.name_any();
+    let of_database = ["postgres", "pgdata", "pgvecto", "database"].iter().any(|word| name.contains(word));
+    Some(u8::from(!of_database))
 }
 
 /// How likely a claim belonged to an object: 0 is the most; nothing if there is no sign of it.
@@ -166,7 +205,8 @@ mod tests {
     fn found(object: &str, claims: Vec<PersistentVolumeClaim>) -> Vec<String> {
         let pod = include_str!("../../tests/fixtures/kubernetes/immich-postgres-0.json");
         let pod = serde_json::from_str(pod).expect("a fixture is a pod");
-        let left = left_behind(&object.parse().expect("an object"), claims, &[pod]);
+        let object = object.parse().expect("an object");
+        let left = left_behind(claims, &[pod], |claim| likelihood(&object, claim));
         left.iter().map(ResourceExt::name_any).collect()
     }
 
@@ -189,9 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn where_no_server_is_named_every_unused_claim_may_be_one() {
+        let claims = vec![
+            claim("immich-photos", &json!({})),
+            claim("new-1", &json!({ CLUSTER_LABEL: "new" })),
+            claim("data-legacy-postgresql-0", &json!({})),
+        ];
+        let left = left_behind(claims, &[], likelihood_by_name);
+        let names: Vec<String> = left.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names, ["data-legacy-postgresql-0", "immich-photos"]);
+    }
+
+    #[test]
     fn the_finding_brings_the_server_up_again() {
         let orphan = Orphan {
-            workload: "sts/immich-postgres".parse().expect("an object"),
+            workload: Some("sts/immich-postgres".parse().expect("an object")),
             namespace: "media".into(),
             storage: Storage {
                 claim: "immich-postgres-data".into(),
@@ -214,6 +266,7 @@ mod tests {
         assert!(remedy.contains("name pod/immich-postgres-revived as the source"), "{remedy}");
         assert!(remedy.contains("claimName: immich-postgres-data"), "{remedy}");
         // The image is not guessed, and nothing can initialise an empty directory.
-        assert!(remedy.contains("image: IMAGE") && !remedy.contains("PASSWORD"), "{remedy}");
+        assert!(remedy.contains("image: IMAGE") && !remedy.contains("POSTGRES_PASSWORD"), "{remedy}");
+        assert!(remedy.contains("# Bitnami's image looks for them below /bitnami/postgresql"), "{remedy}");
     }
 }

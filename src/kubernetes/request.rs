@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -16,6 +17,7 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::client::ApiServer;
+use super::role::Subject;
 pub use error::{ApiError, Cause};
 
 /// How long the API server may take to answer; it gives up itself after a minute.
@@ -158,6 +160,16 @@ impl ApiServer {
         let request = Request::of::<SelfSubjectAccessReview>(&(), "create", None, None);
         let answer = self.ask(request, api.create(&PostParams::default(), &review)).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    /// Who the account is, as a RoleBinding names it (`SelfSubjectReview`, which every account may ask for).
+    pub async fn account(&self) -> Result<Subject, ApiError> {
+        let api = Api::<SelfSubjectReview>::all(self.client().clone());
+        let request = Request::of::<SelfSubjectReview>(&(), "create", None, None);
+        let answer =
+            self.ask(request, api.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
+        let user = answer.status.and_then(|status| status.user_info).unwrap_or_default();
+        Ok(Subject::of_user(user.username.unwrap_or_default()))
     }
 
     /// Waits for the answer to a request, up to the deadline, and explains its error.

@@ -3,12 +3,17 @@
 //! Each way of working lists every request that it makes, as RBAC calls it. What is not in the table is not asked for,
 //! except where an object is not found: then what is there instead is listed, if that is allowed.
 
+use std::fmt;
+
+use super::client::ApiServer;
 use super::object::{Kind, ObjectRef};
-use super::request::Request;
+use super::request::{ApiError, Request};
 
 /// A way of working with a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
+    /// Find the only server and the only Cluster of a namespace, where none is named.
+    Discover,
     /// Find a server's pod, its login and its volume, and connect to it through port-forwards.
     Connect,
     /// Run programs in a server's pod.
@@ -58,11 +63,55 @@ pub struct Right {
     pub names: Vec<String>,
 }
 
+/// `get, list pods`, `get secrets (immich-postgres)`, `create leases.coordination.k8s.io`.
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let resource = |resource: &&str| match self.group {
+            "" => (*resource).to_owned(),
+            group => format!("{resource}.{group}"),
+        };
+        let resources: Vec<String> = self.resources.iter().map(resource).collect();
+        write!(f, "{} {}", self.verbs.join(", "), resources.join(", "))?;
+        if self.names.is_empty() { Ok(()) } else { write!(f, " ({})", self.names.join(", ")) }
+    }
+}
+
 fn right(group: &'static str, resources: &[&'static str], verbs: &[&'static str]) -> Right {
     Right { group, resources: resources.to_vec(), verbs: verbs.to_vec(), names: vec![] }
 }
 
 impl Right {
+    /// A right for each verb on each resource, and on each object that is named.
+    pub fn singles(&self) -> Vec<Right> {
+        let mut singles = vec![];
+        for resource in &self.resources {
+            for verb in &self.verbs {
+                let one = Right { resources: vec![resource], verbs: vec![verb], ..self.clone() };
+                if one.names.is_empty() {
+                    singles.push(one);
+                } else {
+                    singles.extend(
+                        one.names.iter().map(|name| Right { names: vec![name.clone()], ..one.clone() }),
+                    );
+                }
+            }
+        }
+        singles
+    }
+
+    /// A single right as the API server can be asked for it.
+    fn request(&self, namespace: &str) -> Request {
+        let resource = self.resources.first().copied().unwrap_or_default();
+        Request {
+            verb: self.verbs.first().copied().unwrap_or_default(),
+            group: self.group.to_owned(),
+            resource: resource.to_owned(),
+            kind: resource.to_owned(),
+            namespace: Some(namespace.to_owned()),
+            name: self.names.first().cloned(),
+        }
+    }
+
     fn on(self, names: impl IntoIterator<Item = String>) -> Right {
         Right { names: names.into_iter().collect(), ..self }
     }
@@ -71,6 +120,12 @@ impl Right {
 /// What a way of working needs.
 pub fn rights(way: Way, server: &Server<'_>, place: Place) -> Vec<Right> {
     match (way, place) {
+        (Way::Discover, Place::Application) => vec![
+            right("", &["pods"], &["list"]),
+            right(CLUSTERS.0, CLUSTERS.1, &["list"]),
+            // Where there is no server: what one has left.
+            right("", &["persistentvolumeclaims"], &["list"]),
+        ],
         (Way::Connect, Place::Application) => connect(server),
         // The reclaim policy of its volume; it is only told.
         (Way::Connect, Place::Cluster) => vec![right("", &["persistentvolumes"], &["get"])],
@@ -95,25 +150,17 @@ pub fn rights(way: Way, server: &Server<'_>, place: Place) -> Vec<Right> {
     }
 }
 
-/// The same, a request each, as the API server can be asked for them.
-pub fn requests(way: Way, server: &Server<'_>, place: Place, namespace: &str) -> Vec<Request> {
-    let mut requests = Vec::new();
-    for Right { group, resources, verbs, names } in rights(way, server, place) {
-        let names = if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
-        for resource in resources {
-            for (verb, name) in verbs.iter().flat_map(|verb| names.iter().map(move |name| (verb, name))) {
-                requests.push(Request {
-                    verb,
-                    group: group.to_owned(),
-                    resource: resource.to_owned(),
-                    kind: resource.to_owned(),
-                    namespace: Some(namespace.to_owned()),
-                    name: name.clone(),
-                });
-            }
+/// Those of some rights that the account has not in a namespace, by the API server's own word: a verb on a resource each.
+pub async fn lacking(server: &ApiServer, namespace: &str, rights: &[Right]) -> Result<Vec<Right>, ApiError> {
+    let mut lacking: Vec<Right> = vec![];
+    for single in rights.iter().flat_map(Right::singles) {
+        // That a websocket is a `create` too holds since Kubernetes 1.35 only.
+        let is_enforced = single.verbs != ["create"] || !single.resources.iter().any(|of| of.contains('/'));
+        if is_enforced && !lacking.contains(&single) && !server.may(&single.request(namespace)).await? {
+            lacking.push(single);
         }
     }
-    requests
+    Ok(lacking)
 }
 
 /// A websocket is opened with GET, and since Kubernetes 1.35 is a `create` too.

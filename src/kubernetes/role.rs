@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::rights::Right;
 
@@ -25,6 +26,29 @@ pub enum Subject {
     Group(String),
 }
 
+impl Subject {
+    /// Whom the API server calls so.
+    pub fn of_user(name: String) -> Subject {
+        match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+            Some((namespace, name)) => {
+                Subject::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() }
+            }
+            None => Subject::User(name),
+        }
+    }
+}
+
+/// `service account media/pgmove`, `user jane`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::ServiceAccount { namespace, name } => write!(f, "service account {namespace}/{name}"),
+            Subject::User(name) => write!(f, "user {name}"),
+            Subject::Group(name) => write!(f, "group {name}"),
+        }
+    }
+}
+
 /// A Role and its RoleBinding; a ClusterRole and its ClusterRoleBinding for what is in no namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Role {
@@ -40,21 +64,7 @@ pub struct Role {
 
 /// The fewest rules that allow the same.
 pub fn combined(rights: &[Right]) -> Vec<Right> {
-    let mut single: Vec<Right> = vec![];
-    for right in rights {
-        for resource in &right.resources {
-            for verb in &right.verbs {
-                let one = Right { resources: vec![resource], verbs: vec![verb], ..right.clone() };
-                if one.names.is_empty() {
-                    single.push(one);
-                } else {
-                    single.extend(
-                        one.names.iter().map(|name| Right { names: vec![name.clone()], ..one.clone() }),
-                    );
-                }
-            }
-        }
-    }
+    let mut single: Vec<Right> = rights.iter().flat_map(Right::singles).collect();
     let of_all: Vec<Right> = single.iter().filter(|right| right.names.is_empty()).cloned().collect();
     let is_covered =
         |right: &Right| !right.names.is_empty() && of_all.contains(&Right { names: vec![], ..right.clone() });
@@ -103,6 +113,14 @@ fn merged(
 }
 
 impl Role {
+    /// A Role beside others: one of the same name would lose its rules when this is applied.
+    pub fn addition(namespace: &str, rights: Vec<Right>, subjects: Vec<Subject>) -> Role {
+        let text: Vec<String> = rights.iter().map(ToString::to_string).collect();
+        let digest = Sha256::digest(text.join("; "));
+        let name = format!("pgmove-{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2]);
+        Role { name, namespace: Some(namespace.to_owned()), rights, subjects }
+    }
+
     fn kinds(&self) -> [&'static str; 2] {
         match self.namespace {
             Some(_) => ["Role", "RoleBinding"],

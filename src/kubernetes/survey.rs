@@ -11,7 +11,7 @@ use super::request::ApiError;
 use super::workload::is_server;
 
 /// The label by which CloudNative-PG marks the pods of its Clusters.
-const CLUSTER_LABEL: &str = "cnpg.io/cluster";
+pub(super) const CLUSTER_LABEL: &str = "cnpg.io/cluster";
 
 /// The PostgreSQL servers of a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

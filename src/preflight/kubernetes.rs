@@ -1,9 +1,13 @@
 //! What the objects in Kubernetes tell about a move: of its source's pod, of its target's Cluster.
 
+use std::collections::BTreeMap;
+
 use super::{Finding, blocking, warning};
 use crate::cutover::freeze::FreezePlan;
 use crate::kubernetes::cnpg::ClusterSpec;
-use crate::kubernetes::{ClusterLook, DataVolume, Instance, ReclaimPolicy, Request, SharedMemory};
+use crate::kubernetes::rights::Right;
+use crate::kubernetes::role::{Role, Subject, combined};
+use crate::kubernetes::{ClusterLook, DataVolume, Instance, ReclaimPolicy, SharedMemory};
 use crate::report::bytes;
 use crate::survey::Needs;
 
@@ -20,6 +24,8 @@ pub struct Objects<'a> {
     pub needs: Option<&'a Needs>,
     /// What the builds of indexes may take together, in bytes, where it is known.
     pub index_memory: Option<u64>,
+    /// Whether somebody creates extensions that only a superuser may, where that is known.
+    pub creates_extensions: Option<bool>,
 }
 
 /// All findings.
@@ -29,7 +35,7 @@ pub fn findings(objects: &Objects<'_>) -> Vec<Finding> {
         [
             unready(target),
             image(&target.primary, "target"),
-            statements(target),
+            statements(target, objects.creates_extensions),
             backup(target),
             volume(target, objects.needs),
             shared_memory(target, objects.index_memory),
@@ -40,18 +46,71 @@ pub fn findings(objects: &Objects<'_>) -> Vec<Finding> {
     objects.freeze.map(obstacles).into_iter().flatten().chain(of_sides).collect()
 }
 
-/// The requests that the account may not make.
-pub fn rights(forbidden: &[Request]) -> Vec<Finding> {
-    if forbidden.is_empty() {
-        return vec![];
+/// A right that the account of a cluster lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Who lacks it.
+    pub account: Subject,
+    /// The context that leads to the cluster; none in a pod.
+    pub context: Option<String>,
+    /// Where.
+    pub namespace: String,
+    /// A verb on a resource.
+    pub right: Right,
+    /// Whether the move can do without.
+    pub is_optional: bool,
+}
+
+/// The rights that are missing, with the Roles that add them: a finding for each account, and one more for what the move can
+/// do without.
+pub fn rights(missing: &[Missing]) -> Vec<Finding> {
+    let key = |missing: &Missing| (missing.is_optional, missing.context.clone(), missing.account.to_string());
+    let mut groups: BTreeMap<_, Vec<&Missing>> = BTreeMap::new();
+    for missing in missing {
+        groups.entry(key(missing)).or_default().push(missing);
     }
-    let rules: Vec<String> = forbidden.iter().map(Request::rule).collect();
-    vec![blocking(
-        "kubernetes-rights",
-        "the account may not do in the cluster what the move needs",
-        format!("the API server refuses: {}", rules.join("; ")),
-        "apply the Role that `pgmove rbac` prints for this way of working, or use an account that has these rights",
-    )]
+    groups.into_values().map(|of_account| lacking(&of_account)).collect()
+}
+
+fn lacking(missing: &[&Missing]) -> Finding {
+    let Missing { account, context, is_optional, .. } = missing[0];
+    let mut places: BTreeMap<&str, Vec<Right>> = BTreeMap::new();
+    for missing in missing {
+        places.entry(&missing.namespace).or_default().push(missing.right.clone());
+    }
+    let (mut seen, mut roles) = (vec![], vec![]);
+    for (namespace, rights) in places {
+        let rights = combined(&rights);
+        let words: Vec<String> = rights.iter().map(ToString::to_string).collect();
+        seen.push(format!("in namespace {namespace}: {}", words.join("; ")));
+        let subjects = vec![account.clone()];
+        roles.push(Role::addition(namespace, rights, subjects).to_string());
+    }
+    let kubectl = context.as_ref().map(|context| format!("kubectl --context {context}"));
+    let remedy = format!(
+        "have an administrator apply this ({} apply -f -), which adds what is missing, or use an account that has it; \
+         `pgmove rbac` prints the whole Role before the window:\n{}",
+        kubectl.as_deref().unwrap_or("kubectl"),
+        roles.join("---\n")
+    );
+    let evidence = format!("{account} may not, {}", seen.join(", "));
+    if *is_optional {
+        let title = "the account lacks rights in the cluster that the move can do without";
+        warning("kubernetes-rights", title, evidence, remedy)
+    } else {
+        let title = "the account may not do in the cluster what the move needs";
+        blocking("kubernetes-rights", title, evidence, remedy)
+    }
+}
+
+/// A freeze that was planned or rehearsed, and that would fail.
+pub fn freeze_refused(evidence: String, hint: Option<String>) -> Finding {
+    blocking(
+        "freeze-refused",
+        "the freeze would fail in the window",
+        evidence,
+        hint.unwrap_or_else(|| "see to that, and check again with --freeze".into()),
+    )
 }
 
 fn unready(target: &ClusterLook) -> Vec<Finding> {
@@ -69,14 +128,27 @@ fn unready(target: &ClusterLook) -> Vec<Finding> {
     )]
 }
 
-/// Whether an image's tag may be moved to another version: `latest`, none, or a major version alone.
+/// Images whose tags name two versions: PostgreSQL's, and that of the extension which its vectors are read with. Of
+/// `cloudnative-vectorchord` the tag `16.11` has been built again with another VectorChord.
+const VECTOR_IMAGES: [&str; 4] = ["vectorchord", "vchord", "pgvecto-rs", "immich-app/postgres"];
+
+/// Whether an image's tag may be moved to another version: it names none down to the minor one, or not that of the extension.
 fn floats(image: &str) -> bool {
     if image.contains('@') {
         return false;
     }
     // A registry's port stands before the last slash.
     let tag = image.rsplit('/').next().and_then(|name| name.split_once(':')).map(|(_, tag)| tag);
-    tag.is_none_or(|tag| !tag.contains('.') && !tag.contains('-'))
+    let Some(tag) = tag else { return true };
+    let is_full = |part: &str| {
+        let version = part.trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
+        let numbers: Vec<&str> = version.split('.').collect();
+        numbers.len() > 1 && numbers.iter().all(|number| number.parse::<u32>().is_ok())
+    };
+    let mut parts = tag.split('-');
+    let server = parts.next().is_some_and(is_full);
+    let name = &image[..image.len() - tag.len()];
+    if VECTOR_IMAGES.iter().any(|known| name.contains(known)) { !parts.any(is_full) } else { !server }
 }
 
 fn image(instance: &Instance, side: &str) -> Vec<Finding> {
@@ -127,7 +199,7 @@ fn data(source: &Instance) -> Vec<Finding> {
 
 /// The operator runs `postInitSQL` in database `postgres`, and `postInitApplicationSQL` in the application's
 /// (<https://cloudnative-pg.io/documentation/current/bootstrap/>).
-fn statements(target: &ClusterLook) -> Vec<Finding> {
+fn statements(target: &ClusterLook, creates_extensions: Option<bool>) -> Vec<Finding> {
     let creates = |sql: &&String| sql.to_lowercase().contains("create extension");
     let made = target.spec.initialisation();
     let elsewhere: Vec<&String> =
@@ -135,15 +207,22 @@ fn statements(target: &ClusterLook) -> Vec<Finding> {
     if elsewhere.is_empty() {
         return vec![];
     }
-    let database = &target.application.database.value;
+    let database = &target.database;
     let statements: Vec<&str> = elsewhere.iter().map(|sql| sql.trim()).collect();
     vec![warning(
         "extensions-in-postgres",
         format!("cluster/{} was made with extensions in the wrong database", target.name),
         format!("its postInitSQL ran in database postgres, not in {database}: {}", statements.join(" ")),
         format!(
-            "nothing has to be mended for the move: pgmove creates the extensions in {database} itself. In the manifest, \
-             move the statements to postInitApplicationSQL, for the next Cluster that is made of it"
+            "{}. In the manifest, move the statements to postInitApplicationSQL, for the next Cluster that is made of it",
+            match creates_extensions {
+                Some(true) => format!(
+                    "nothing has to be mended for the move, which creates the extensions in {database} itself"
+                ),
+                Some(false) =>
+                    format!("as a superuser, connected to database {database}: {}", statements.join(" ")),
+                None => format!("`pgmove check` tells who creates the extensions in {database}"),
+            }
         ),
     )]
 }
@@ -229,21 +308,4 @@ fn obstacles(plan: &FreezePlan) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tag_that_names_no_exact_version_floats() {
-        for (image, expected) in [
-            ("postgres", true),
-            ("docker.io/library/postgres:latest", true),
-            ("registry:5000/postgres:16", true),
-            ("postgres:16.4", false),
-            ("tensorchord/pgvecto-rs:pg14-v0.2.0", false),
-            ("postgres@sha256:0123", false),
-            ("postgres:latest@sha256:0123", false),
-        ] {
-            assert_eq!(floats(image), expected, "{image}");
-        }
-    }
-}
+mod tests;

@@ -32,11 +32,18 @@ pub struct Checked {
     pub tools: Result<ClientTools, ClientError>,
     /// Whether what the target holds is dropped.
     pub replaces: bool,
+    /// What the target's server has of memory, in bytes, if that stands in Kubernetes.
+    pub memory_limit: Option<u64>,
     /// The findings.
     pub findings: Vec<Finding>,
 }
 
 impl Checked {
+    /// Whether statements that need a superuser can be sent to the target.
+    pub(super) fn has_superuser(&self) -> bool {
+        self.target.session.is_superuser || self.admin.as_ref().is_some_and(|rights| rights.is_superuser)
+    }
+
     /// The client tools.
     pub(super) fn tools(&self) -> &ClientTools {
         self.tools.as_ref().expect("the check refuses a run without client tools")
@@ -164,6 +171,7 @@ impl Context<'_> {
             admin,
             tools,
             replaces,
+            memory_limit: None,
             findings,
         })
     }

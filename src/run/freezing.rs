@@ -1,5 +1,6 @@
 //! The run's own freeze of what writes to the source, and the way back.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Context, Outcome, Source, resume};
@@ -7,7 +8,7 @@ use crate::cutover::freeze::{self, Freeze, FreezePlan, Frozen};
 use crate::cutover::lease::Holder;
 use crate::cutover::rollback::{Restoration, Rollback};
 use crate::error::{Class, Error, Exit, Fault};
-use crate::journal::RunDirectory;
+use crate::journal::{self, Record, RunDirectory};
 use crate::kubernetes::Route;
 use crate::settings::{FreezeSettings, OnFailure};
 
@@ -44,6 +45,13 @@ impl Fault for NotThawed {
     }
 }
 
+/// The run that is to take over the freeze that `pgmove freeze` has made in a run directory, if there is one.
+pub(super) fn frozen_before(path: &Path) -> Option<String> {
+    let records = journal::read(path).ok()?;
+    let has_begun = records.iter().any(|record| matches!(record, Record::Started { .. }));
+    resume::run_of(&records).filter(|_| !has_begun)
+}
+
 impl Context<'_> {
     /// What is to be frozen, if anything is.
     fn freezing(&self, settings: &FreezeSettings) -> Freeze {
@@ -66,6 +74,15 @@ impl Context<'_> {
         plan.map(Some).map_err(|error| Error::new(Exit::Refused, error))
     }
 
+    /// Whether the API server would let the run make every change.
+    pub(super) async fn rehearse_freeze(&self, plan: &FreezePlan) -> Result<(), Error> {
+        let Some(settings) = self.settings.freeze.as_ref().filter(|_| plan.obstacles.is_empty()) else {
+            return Ok(());
+        };
+        let rehearsed = self.freezing(settings).rehearse(plan).await;
+        rehearsed.map_err(|error| Error::new(Exit::Refused, error))
+    }
+
     /// Freezes, if that was asked for, now or when the run began.
     pub(super) async fn freeze(&self, directory: &mut RunDirectory) -> Result<Option<Frozen>, Error> {
         let begun = !freeze::recorded(resume::own(directory.records())).is_empty();
@@ -80,6 +97,14 @@ impl Context<'_> {
             let plan = freeze.plan(directory.records()).await?;
             for note in &plan.notes {
                 self.events.warn(note.clone());
+            }
+            // What `pgmove freeze` has frozen in this directory is the run's own from here on.
+            let before = freeze::recorded(directory.records());
+            let own = freeze::recorded(resume::own(directory.records()));
+            for change in &plan.changes {
+                if before.contains(&change.object) && !own.contains(&change.object) {
+                    directory.append(Record::Freezing { run: self.run.clone(), change: change.clone() })?;
+                }
             }
             freeze.hold(&plan, directory, &settings.place, settings.patience, &self.events, self.stop).await
         };

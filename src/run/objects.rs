@@ -1,9 +1,12 @@
-//! What `pgmove check` sees of the objects in Kubernetes behind both sides.
+//! What a run and `pgmove check` see of the objects in Kubernetes behind both sides.
 
-use super::Context;
+use super::{Checked, Context};
 use crate::cutover::freeze::FreezePlan;
 use crate::error::{Error, Fault, chain};
-use crate::kubernetes::{ClusterLook, Instance, Kind, Route};
+use crate::kubernetes::rights::{Place, Right, Server, Way, lacking, rights};
+use crate::kubernetes::{ApiError, ClusterLook, Instance, Kind, Route};
+use crate::preflight::kubernetes::{self, Missing};
+use crate::preflight::{self, Finding, Severity};
 use crate::survey::Skipped;
 
 /// The objects behind both sides, as far as there are any.
@@ -12,17 +15,39 @@ pub(super) struct Objects {
     pub(super) source: Option<Instance>,
     pub(super) target: Option<ClusterLook>,
     pub(super) freeze: Option<FreezePlan>,
+    /// Why the freeze would fail.
+    pub(super) findings: Vec<Finding>,
     pub(super) skipped: Vec<Skipped>,
 }
 
+impl Objects {
+    /// The memory limit of the target's server, in bytes.
+    pub(super) fn memory_limit(&self) -> Option<u64> {
+        self.target.as_ref().and_then(|look| look.memory_limit)
+    }
+}
+
 impl Context<'_> {
-    pub(super) async fn objects(&self) -> Result<Objects, Error> {
+    pub(super) async fn objects(&self) -> Objects {
         let mut seen = Objects::default();
         match self.freeze_plan().await {
             Ok(plan) => seen.freeze = plan,
-            Err(error) => seen
-                .skipped
-                .push(Skipped { what: "what a freeze would stop".into(), why: error.chain().join(": ") }),
+            Err(error) => seen.findings.push(refused(&error)),
+        }
+        if let Some(plan) = &seen.freeze {
+            match self.missing_for(plan).await {
+                Ok(missing) => seen.findings.extend(kubernetes::rights(&missing)),
+                Err(error) => seen.skipped.push(Skipped {
+                    what: "the rights on what Flux keeps".into(),
+                    why: chain(&error).join(": "),
+                }),
+            }
+            // A right that is missing is one reason, and told already.
+            if !preflight::is_refused(&seen.findings)
+                && let Err(error) = self.rehearse_freeze(plan).await
+            {
+                seen.findings.push(refused(&error));
+            }
         }
         if let Some(route) = self.route() {
             match Instance::look(route).await {
@@ -32,13 +57,69 @@ impl Context<'_> {
         }
         let target = self.target.conninfo.route().filter(|route| route.object.kind == Kind::Cluster);
         if let Some(route) = target {
-            match ClusterLook::look(route, None).await {
+            match ClusterLook::look(route).await {
                 Ok(look) => seen.target = Some(look),
                 Err(error) => seen.skipped.push(unseen(route, &error)),
             }
         }
-        Ok(seen)
+        seen
     }
+
+    /// What a run that begins heeds of them: they are findings of its check like the others. One that goes on is only warned:
+    /// a replica that is down does not keep a window open.
+    pub(super) async fn heed_objects(&self, checked: &mut Checked, has_begun: bool) {
+        let objects = Box::pin(self.objects()).await;
+        for Skipped { what, why } in &objects.skipped {
+            self.events.warn(format!("could not look at {what}: {why}"));
+        }
+        checked.memory_limit = objects.memory_limit();
+        let mut found = kubernetes::findings(&kubernetes::Objects {
+            source: objects.source.as_ref(),
+            target: objects.target.as_ref(),
+            freeze: objects.freeze.as_ref(),
+            needs: None,
+            index_memory: self.settings.index_memory,
+            creates_extensions: Some(self.creates_extensions(checked)),
+        });
+        // Told note by note when it freezes.
+        found.retain(|finding| finding.id != "freeze-note");
+        found.extend(objects.findings);
+        for finding in found.iter_mut().filter(|_| has_begun) {
+            finding.severity = finding.severity.min(Severity::Warning);
+        }
+        checked.findings.extend(found);
+        preflight::sort(&mut checked.findings);
+    }
+
+    /// Whether somebody creates the extensions that only a superuser may.
+    pub(super) fn creates_extensions(&self, checked: &Checked) -> bool {
+        checked.has_superuser() || self.settings.connections.operator.is_some()
+    }
+
+    /// The rights on the objects of Flux that the plan changes; those on the others were asked for before.
+    async fn missing_for(&self, plan: &FreezePlan) -> Result<Vec<Missing>, ApiError> {
+        let Some(route) = self.route() else { return Ok(vec![]) };
+        let of_flux = rights(Way::Freeze, &Server { object: &route.object, secret: None }, Place::Flux);
+        let mut missing: Vec<Missing> = vec![];
+        for change in &plan.changes {
+            let of_kind = |right: &&Right| {
+                right.group == change.object.group && right.resources.contains(&&*change.object.plural)
+            };
+            let wanted: Vec<Right> = of_flux.iter().filter(of_kind).cloned().collect();
+            let namespace = &change.object.namespace;
+            for right in lacking(&route.server, namespace, &wanted).await? {
+                let is_optional = right.verbs == ["watch"];
+                let (context, namespace) = (route.server.context().map(str::to_owned), namespace.clone());
+                let account = route.server.account().await?;
+                missing.push(Missing { account, context, namespace, right, is_optional });
+            }
+        }
+        Ok(missing)
+    }
+}
+
+fn refused(error: &Error) -> Finding {
+    kubernetes::freeze_refused(error.chain().join(": "), error.fault.hint())
 }
 
 fn unseen(route: &Route, error: &impl Fault) -> Skipped {

@@ -14,6 +14,7 @@ use crate::plan::make::{self, Obstacles, Request};
 use crate::plan::{Plan, Route, TablePlan, ddl, vector};
 use crate::preflight::{Finding, Severity, few};
 use crate::schema::{self, ChildLimits, ClientTools, DumpRequest, Entry};
+use crate::survey;
 use crate::transfer::digest::Digest;
 use crate::transfer::relay;
 use crate::transfer::snapshot::Snapshot;
@@ -80,6 +81,10 @@ impl Context<'_> {
             plan.large_objects.clone_from(&stored.rows.large_objects);
             findings.extend(Self::unloadable(stored, checked));
         }
+        let shared_buffers = target.server.settings.shared_buffers;
+        findings.extend(
+            checked.memory_limit.and_then(|limit| survey::index_memory(&plan, limit, shared_buffers)),
+        );
         let mut prepared = Prepared { plan, entries, findings };
         self.keep_to_given(&mut prepared, checked, snapshot);
         Ok(prepared)

@@ -29,12 +29,15 @@ use prove::refuse_emptied;
 /// How long ended sessions are waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The run that a journal is of.
-pub(super) fn run_of(records: &[Record]) -> Option<String> {
-    records.iter().find_map(|record| match record {
-        Record::Started { run, .. } => Some(run.clone()),
+/// The run that a journal is of: the one that has begun there, or the one that is to take over the freeze that
+/// `pgmove freeze` has made there.
+pub(crate) fn run_of(records: &[Record]) -> Option<String> {
+    let begun = records.iter().find_map(|record| match record {
+        Record::Started { run, .. } => Some(run.as_str()),
         _ => None,
-    })
+    });
+    let frozen = || freeze::recorded_run(records).filter(|_| !freeze::recorded(records).is_empty());
+    begun.or_else(frozen).map(str::to_owned)
 }
 
 /// Whether the run has a plan to go by.

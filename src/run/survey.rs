@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::freezing::frozen_before;
 use super::prepare::scratch;
 use super::{Checked, Context, Source, new_run_id};
 use crate::error::{Error, Exit, Side};
@@ -28,7 +29,7 @@ pub async fn survey(
     events: &Events,
     stop: &CancellationToken,
 ) -> Result<Surveyed, Error> {
-    let run = new_run_id();
+    let run = frozen_before(&settings.run_dir).unwrap_or_else(new_run_id);
     let name = Context::application_name(&run);
     let context = Context {
         settings,
@@ -63,8 +64,8 @@ impl Context<'_> {
     async fn survey(&self, options: survey::Options) -> Result<Surveyed, Error> {
         let mut checked = Box::pin(self.interruptible(self.check())).await?;
         let mut found = Box::pin(self.look(&checked)).await?;
-        let objects = Box::pin(self.interruptible(self.objects())).await?;
-        found.skipped.extend(objects.skipped);
+        let objects = Box::pin(self.interruptible(async { Ok(self.objects().await) })).await?;
+        found.skipped.extend(objects.skipped.iter().cloned());
         self.safe_point()?;
         let unplanned = |why: String| Skipped {
             what: "every definition, settings, memory of index builds, how each column travels".into(),
@@ -118,24 +119,25 @@ impl Context<'_> {
             source: &checked.source,
             target: &checked.target,
             source_rights: &checked.source_rights,
-            has_superuser: has_admin || checked.target.session.is_superuser,
+            has_superuser: checked.has_superuser(),
             found: &found,
             plan: plan.as_ref(),
             options: survey::Options {
-                memory_limit: options
-                    .memory_limit
-                    .or_else(|| objects.target.as_ref().and_then(|look| look.memory_limit)),
+                memory_limit: options.memory_limit.or_else(|| objects.memory_limit()),
                 ..options
             },
         };
         let (findings, summary) = (survey::findings(&input), survey::summary(&input));
+        let creates_extensions = self.creates_extensions(&checked);
         checked.findings.extend(findings);
+        checked.findings.extend(objects.findings);
         checked.findings.extend(preflight::kubernetes::findings(&preflight::kubernetes::Objects {
             source: objects.source.as_ref(),
             target: objects.target.as_ref(),
             freeze: objects.freeze.as_ref(),
             needs: Some(&summary.needs),
             index_memory: plan.as_ref().map(|plan| plan.index_memory),
+            creates_extensions: Some(creates_extensions),
         }));
         preflight::sort(&mut checked.findings);
         self.announce_check(&checked);

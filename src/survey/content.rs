@@ -18,8 +18,10 @@ pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
     found.extend(foreign_servers(input));
     found.extend(role_settings(input));
     if let Some(plan) = input.plan {
-        found.extend(index_memory(input, plan));
+        let shared_buffers = input.target.server.settings.shared_buffers;
+        found.extend(input.options.memory_limit.and_then(|limit| index_memory(plan, limit, shared_buffers)));
         found.extend(over_admin(plan));
+        found.extend(by_operator(plan));
         found.extend(settings_carried(plan));
         found.extend(settings_left(plan));
         found.extend(as_text(plan));
@@ -59,7 +61,10 @@ fn elsewhere(input: &Input<'_>) -> Option<Finding> {
             statements.join(" ")
         )
     };
-    Some(if input.has_superuser {
+    Some(if misplaced.iter().all(|found| input.is_left_to_operator(&found.name)) {
+        let who = "The Cluster's operator creates them there for the move; or by hand".to_owned();
+        note("extension-elsewhere", title, evidence, remedy(who))
+    } else if input.has_superuser {
         let who = "pgmove creates them over the superuser's connection; or by hand".to_owned();
         note("extension-elsewhere", title, evidence, remedy(who))
     } else {
@@ -126,10 +131,8 @@ fn role_settings(input: &Input<'_>) -> Option<Finding> {
     ))
 }
 
-/// Builds share the budget; one that is larger runs alone.
-fn index_memory(input: &Input<'_>, plan: &Plan) -> Option<Finding> {
-    let limit = input.options.memory_limit?;
-    let shared_buffers = input.target.server.settings.shared_buffers;
+/// Builds share the budget; one that is larger runs alone. `limit` is what the target's server has of memory, in bytes.
+pub(crate) fn index_memory(plan: &Plan, limit: u64, shared_buffers: u64) -> Option<Finding> {
     let needed = |step: &crate::plan::Step| {
         step.maintenance_work_mem + step.vector_index.as_ref().map_or(0, |index| index.memory)
     };
@@ -164,9 +167,29 @@ fn over_admin(plan: &Plan) -> Option<Finding> {
     (!steps.is_empty()).then(|| {
         note(
             "over-admin",
-            "what only a superuser may make goes over --target-admin",
+            format!(
+                "what only a superuser may make goes over {}",
+                plan.admin.as_deref().unwrap_or("--target-admin")
+            ),
             few(steps),
             "none; `pgmove run --dry-run` shows each statement",
+        )
+    })
+}
+
+fn by_operator(plan: &Plan) -> Option<Finding> {
+    let steps: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter(|step| step.route == Route::Operator)
+        .map(|step| step.object.as_str())
+        .collect();
+    (!steps.is_empty()).then(|| {
+        note(
+            "by-operator",
+            "what only a superuser may make is left to the Cluster's operator",
+            few(steps),
+            "none; it gets a Database resource that is removed once it has followed it, and keeps the database",
         )
     })
 }

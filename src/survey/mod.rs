@@ -19,10 +19,11 @@ mod tests;
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Extension};
-use crate::plan::Plan;
+use crate::plan::{Plan, Route};
 use crate::preflight::{Finding, ObjectKind, Rights, blocking, counted, few, note, sort, warning};
 
 pub use application::{Application, Roots};
+pub(crate) use content::index_memory;
 pub use damage::Damage;
 pub use duplicates::Duplicates;
 pub use embedding::Embeddings;
@@ -107,6 +108,13 @@ pub struct Input<'a> {
 }
 
 impl Input<'_> {
+    /// Whether the plan leaves an extension to the target's operator.
+    fn is_left_to_operator(&self, extension: &str) -> bool {
+        let steps = self.plan.iter().flat_map(|plan| &plan.steps);
+        let mut left = steps.filter(|step| step.route == Route::Operator);
+        left.any(|step| step.extension.as_ref().is_some_and(|wanted| wanted.name == extension))
+    }
+
     /// The source's objects of a kind, by name.
     fn named(&self, kind: ObjectKind) -> Option<String> {
         let objects = self.source_rights.named.iter().filter(|object| object.kind == kind);

@@ -287,7 +287,8 @@ fn extensions(input: &Input<'_>) -> Vec<ExtensionRow> {
             (Some(_), _) => "is there",
             (None, None) => "nobody: not offered",
             (None, Some(_)) if is_superuser || is_owners => "the target's role",
-            (None, Some(_)) if input.has_superuser => "--target-admin",
+            (None, Some(_)) if input.is_left_to_operator(name) => "the Cluster's operator",
+            (None, Some(_)) if input.has_superuser => "the superuser",
             (None, Some(_)) => "nobody: needs a superuser",
         };
         let library = |libraries: &String| libraries.split(',').any(|item| item.contains(name));

@@ -123,6 +123,12 @@ const CASES: &[(&str, Change)] = &[
         it.has_superuser = true;
         it.found.elsewhere = vec![extension("vchord", "1.1.1")];
     }),
+    (".by-operator", |it| {
+        let mut step = sample::plan().steps.remove(0);
+        step.route = crate::plan::Route::Operator;
+        step.object = "EXTENSION vchord".into();
+        it.plan.steps.push(step);
+    }),
     (".large-objects", |it| it.case.source.large_objects = LargeObjects { count: 3, bytes: 24_576 }),
     (".event-triggers", |it| {
         it.has_superuser = true;

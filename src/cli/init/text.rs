@@ -45,14 +45,16 @@ pub(super) fn of(cluster: &Cluster, source: &Side<'_>, target: &Side<'_>) -> Str
     if let Some(file) = &cluster.kubeconfig {
         key(&mut out, "kubeconfig", &file.display().to_string());
     }
-    if let Some(context) = cluster.context.as_deref().or(source.context.as_deref()) {
+    let is_one_cluster =
+        source.context == target.context && source.options.kubeconfig == target.options.kubeconfig;
+    if let Some(context) = source.context.as_deref().filter(|_| is_one_cluster) {
         key(&mut out, "context", context);
     }
     let namespaces = [source, target].map(|side| &*side.instance.at.namespace);
     key(&mut out, "namespace", namespaces[0]);
     let is_apart = namespaces[0] != namespaces[1];
-    described(&mut out, "source", source, false);
-    described(&mut out, "target", target, is_apart);
+    described(&mut out, "source", source, !is_one_cluster, false);
+    described(&mut out, "target", target, !is_one_cluster, is_apart);
     comment(
         &mut out,
         "What needs a superuser there, extensions above all, is done by the Cluster's operator, by its superuser's Secret or by psql\n\
@@ -62,8 +64,9 @@ pub(super) fn of(cluster: &Cluster, source: &Side<'_>, target: &Side<'_>) -> Str
     out
 }
 
-fn described(out: &mut String, name: &str, side: &Side<'_>, is_apart: bool) {
-    let Side { object, options, login, instance, cluster, .. } = side;
+/// A side, with its own context and its own namespace where these are not the other's.
+fn described(out: &mut String, name: &str, side: &Side<'_>, has_context: bool, is_apart: bool) {
+    let Side { object, options, context, login, instance, cluster } = side;
     out.push('\n');
     let words = match cluster {
         Some(look) => format!(
@@ -85,7 +88,7 @@ fn described(out: &mut String, name: &str, side: &Side<'_>, is_apart: bool) {
     key(out, name, &object.to_string());
     let own = [
         ("namespace", is_apart.then(|| instance.at.namespace.clone())),
-        ("context", options.context.map(str::to_owned)),
+        ("context", context.clone().filter(|_| has_context)),
         ("kubeconfig", options.kubeconfig.map(|file| file.display().to_string())),
         ("secret", options.secret.map(ToString::to_string)),
         ("container", options.container.map(str::to_owned)),
@@ -134,3 +137,66 @@ on-failure = \"keep\"
 # A compressed dump of what is moved, beside the move (`pgmove restore` loads it anywhere). It must not exist yet.
 # archive = \"/backup/before-the-window\"
 ";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::kubernetes::PodPort;
+    use crate::kubernetes::storage::{Limits, SharedMemory};
+    use crate::pg::Defaults;
+
+    fn side<'a>(object: &str, context: &str, options: ObjectOptions<'a>) -> Side<'a> {
+        let at = PodPort {
+            namespace: "media".into(),
+            pod: "db-0".into(),
+            uid: "u-1".into(),
+            container: "postgres".into(),
+            port: 5432,
+        };
+        Side {
+            object: object.parse().expect("an object"),
+            options,
+            context: Some(context.to_owned()),
+            login: ConnInfo::parse("postgres://app@db/app", &Defaults::default()).expect("a URI"),
+            instance: Instance {
+                at,
+                image: "postgres:16.4".into(),
+                image_id: None,
+                data: DataVolume::InContainer,
+                limits: Limits { memory: None, shared_memory: SharedMemory::Memory },
+                workload: None,
+                owners: vec![],
+            },
+            cluster: None,
+        }
+    }
+
+    #[test]
+    fn each_side_keeps_its_own_context() {
+        let none = Cluster { namespace: None, context: None, kubeconfig: None };
+        let own = |file| ObjectOptions { kubeconfig: Some(Path::new(file)), ..ObjectOptions::default() };
+        let same = ObjectOptions::default();
+        for (source, target, expected) in [
+            (("home", same), ("home", same), &["context = \"home\""][..]),
+            (("old", same), ("new", same), &["source-context = \"old\"", "target-context = \"new\""]),
+            // A context of this name is that of each file.
+            (
+                ("home", own("/a")),
+                ("home", own("/b")),
+                &[
+                    "source-context = \"home\"",
+                    "source-kubeconfig = \"/a\"",
+                    "target-context = \"home\"",
+                    "target-kubeconfig = \"/b\"",
+                ],
+            ),
+        ] {
+            let text =
+                of(&none, &side("sts/old", source.0, source.1), &side("cluster/new", target.0, target.1));
+            let is_place = |line: &&str| line.contains("context =") || line.contains("kubeconfig =");
+            assert_eq!(text.lines().filter(is_place).collect::<Vec<_>>(), expected, "{text}");
+        }
+    }
+}

@@ -138,7 +138,7 @@ impl Draft<'_> {
             Some(mark) if mark.run == self.run => mark.fields,
             Some(mark) => {
                 self.plan.obstacles.push(format!(
-                    "{} is frozen by run {}: go on with that run, or undo it (pgmove rollback)",
+                    "{} is frozen by run {}: work in its run directory (--run-dir), or undo it (pgmove rollback)",
                     object.key, mark.run
                 ));
                 return Ok(());

@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use pgmove::error::Fault;
 use pgmove::kubernetes::{
-    Access, ApiError, ApiServer, Cause, Change, ClusterError, ClusterLook, CredentialError, Credentials,
-    DataVolume, Instance, Kubeconfig, Orphan, Owner, Pinned, ReclaimPolicy, Request, ResolveError, Route,
-    SharedMemory,
+    Access, Account, ApiError, ApiServer, Cause, Change, ClusterError, ClusterLook, CredentialError,
+    Credentials, DataVolume, Instance, Kubeconfig, LoginError, Orphan, Owner, Pinned, ReclaimPolicy, Request,
+    ResolveError, Route, SharedMemory, authority, conninfo,
 };
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -325,33 +325,57 @@ pub(super) fn cluster(namespace: &Namespace) {
 }
 
 #[tokio::test]
-async fn a_cluster_is_looked_at() {
+async fn a_cluster_is_looked_at_without_a_right_on_any_secret() {
     let namespace = Cluster::get().namespace();
     cluster(&namespace);
-    let route = route(&namespace, "cluster/immich-postgres").await;
-    let look = ClusterLook::look(&route, None).await.expect("a Cluster");
+    cnpg::enable_superuser(&namespace, PASSWORD);
+    let rules = json!([
+        { "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] },
+        { "apiGroups": ["postgresql.cnpg.io"], "resources": ["clusters"], "verbs": ["get"] },
+    ]);
+    let server = connect(&namespace.account("looker", &rules), &namespace.name).await;
+    let route = Route::new(server, "cluster/immich-postgres".parse().expect("an object"), None);
+    let look = ClusterLook::look(&route).await.expect("a Cluster");
     assert_eq!(look.unready, [""; 0]);
     assert_eq!(look.primary.at.pod, "immich-postgres-1");
     assert_eq!((look.major, look.instances, look.ready_instances), (Some(16), 2, 2));
     assert_eq!((look.storage_size, look.memory_limit), (Some(10 << 30), Some(2 << 30)));
-    assert_eq!(look.shared_memory_limit, Some(256 << 20));
-    assert_eq!((&*look.application.user.value, &*look.application.database.value), ("immich", "immich"));
-    assert_eq!(look.authority.as_ref().expect("a certificate").value, "certificate");
-    assert_eq!(look.server_name, "immich-postgres-rw");
-    assert!(look.superuser.is_none(), "the operator's default");
-    assert!(!format!("{look:?}").contains(PASSWORD));
-
-    let error = ClusterLook::look(&route, Some("immich-secrets")).await.expect_err("a legacy application's");
-    assert!(matches!(error, ClusterError::NotTheApplications { .. }), "{error}");
-    assert!(error.hint().is_some_and(|hint| hint.ends_with("immich-postgres-app")));
-
-    cnpg::enable_superuser(&namespace, PASSWORD);
-    let look = ClusterLook::look(&route, None).await.expect("a Cluster");
-    assert_eq!(look.superuser.expect("it is enabled").user.value, "postgres");
+    assert_eq!((look.shared_memory_limit, &*look.database), (Some(256 << 20), "immich"));
 }
 
 #[tokio::test]
+async fn the_logins_of_a_cluster_are_those_of_its_secrets() {
+    let namespace = Cluster::get().namespace();
+    cluster(&namespace);
+    let route = route(&namespace, "cluster/immich-postgres").await;
+    let login = async |secret: Option<&str>, account| {
+        let secret = secret.map(|text| text.parse().expect("a Secret"));
+        conninfo(route.clone(), secret.as_ref(), account).await
+    };
+    let found = login(None, Account::Application).await.expect("its own");
+    assert_eq!((found.user(), found.database()), ("immich", "immich"));
+    assert_eq!(authority(&route).await.expect("a certificate").value, "certificate");
+    assert!(!format!("{found:?}").contains(PASSWORD));
+
+    let error =
+        login(Some("immich-secrets"), Account::Application).await.expect_err("a legacy application's");
+    assert!(matches!(error, LoginError::Cluster(ClusterError::NotTheApplications { .. })), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.ends_with("immich-postgres-app")));
+
+    cnpg::enable_superuser(&namespace, PASSWORD);
+    assert_eq!(login(None, Account::Superuser).await.expect("it is enabled").user(), "postgres");
+}
+
+#[tokio::test]
+    // Keys that are named are heeded, and not passed over.
+    secret(&namespace, "own", &json!({ "role": "immich", "pw": PASSWORD, "db": "photos" }));
+    let found = login(Some("own:user=role,password=pw,database=db"), Account::Application).await;
+    assert_eq!(found.expect("its keys").database(), "photos");
+    let error = login(Some("own:user=role"), Account::Application).await.expect_err("no such key");
+    assert!(error.to_string().ends_with("it has no key password"), "{error}");
 async fn a_switchover_is_waited_for_and_noticed() {
+    let error = login(None, Account::Superuser).await.expect_err("the operator's default");
+    assert!(matches!(error, LoginError::Cluster(ClusterError::NoSuperuser { .. })), "{error}");
     let namespace = Cluster::get().namespace();
     cluster(&namespace);
     let route = route(&namespace, "cluster/immich-postgres").await;

@@ -79,7 +79,7 @@ fn legacy(namespace: &Namespace, source: &Database) {
 }
 
 /// A database that tests may write to.
-fn small() -> Database {
+pub(super) fn small() -> Database {
     let source = Server::shared(15).database();
     source.psql(
         "CREATE TABLE photo (id integer PRIMARY KEY); INSERT INTO photo SELECT generate_series(1, 1000)",

@@ -17,6 +17,7 @@ mod exec;
 mod faults;
 mod flux;
 mod freeze;
+mod heeding;
 mod moving;
 mod namespace;
 mod privileges;

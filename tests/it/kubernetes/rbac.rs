@@ -13,7 +13,7 @@ use pgmove::{
     kubernetes::{
         Account, ClusterLook, DataVolume, Exec, Instance, Kind, ObjectRef, Operator, Orphan, PodPort,
         ReclaimPolicy, Request, Route, WantedExtension, authority, conninfo, exec,
-        rights::{Place, Right, Server as Behind, Way, rights},
+        rights::{Place, Right, Server as Behind, Way, lacking, rights},
     },
     pg::{self, server_error::describe_chain},
 };
@@ -180,7 +180,7 @@ impl Side {
         let reach = Reach { kubeconfig, namespace: self.namespace.name.clone() };
         let route = Route::new(reach.server().await, self.object.clone(), None);
         let instance = if self.object.kind == Kind::Cluster {
-            ClusterLook::look(&route, None).await.map_err(|error| describe_chain(&error))?.primary
+            ClusterLook::look(&route).await.map_err(|error| describe_chain(&error))?.primary
         } else {
             Orphan::look(&route).await.map_err(|error| describe_chain(&error))?;
             Instance::look(&route).await.map_err(|error| describe_chain(&error))?.0
@@ -351,6 +351,32 @@ async fn the_operator_needs_rights_of_its_own() {
     }
     assert_eq!(all.len(), 5);
     stand_in.end();
+}
+
+/// By the API server's own word, without trying.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_right_that_is_missing_is_told_by_name() {
+    let object: ObjectRef = "cluster/immich-postgres".parse().expect("an object");
+    let behind = Behind { object: &object, secret: None };
+    let of_move = [Way::Connect, Way::Exec, Way::Superuser, Way::Operator, Way::VerifyFull];
+    for ways in [&of_move[..], &[Way::Freeze], &[Way::Rollback], &[Way::Discover]] {
+        let namespace = Cluster::get().namespace();
+        let every: Vec<Right> =
+            ways.iter().flat_map(|way| rights(*way, &behind, Place::Application)).collect();
+        for (single, kubeconfig) in without_one_each(&namespace, &singles(&namespace.name, &every)).await {
+            let server = connect(&kubeconfig, &namespace.name).await;
+            let of_resource = every.iter().filter(|right| right.resources.contains(&single.resource));
+            let of_resource: Vec<Right> = of_resource.cloned().collect();
+            let found = lacking(&server, &namespace.name, &of_resource).await.expect("every account may ask");
+            let told: Vec<_> = found
+                .iter()
+                .map(|right| (right.verbs[0], right.resources[0], right.names.first().cloned()))
+                .collect();
+            let missing = (single.verb, single.resource, single.name.clone());
+            let expected = if is_of_later_versions(&single) { vec![] } else { vec![missing] };
+            assert_eq!(told, expected, "{single:?}");
+        }
+    }
 }
 
 /// What docs/kubernetes.md shows is what is printed.

@@ -11,7 +11,7 @@ use super::endpoints::World;
 use crate::support::{Database, Ended, Move, Server, leftovers, pgmove, psql, state};
 
 /// An application of two pods, and what would write at night.
-fn application(namespace: &Namespace) {
+pub(super) fn application(namespace: &Namespace) {
     let template = json!({
         "metadata": { "labels": { "app": "immich-server" } },
         "spec": { "terminationGracePeriodSeconds": 1, "containers": [{ "name": "main", "image": "immich:1" }] },
@@ -32,7 +32,7 @@ fn application(namespace: &Namespace) {
 }
 
 /// Replicas of the application, and whether its CronJob is suspended.
-fn standing(namespace: &Namespace) -> (Value, Value) {
+pub(super) fn standing(namespace: &Namespace) -> (Value, Value) {
     let spec = |object: &str| namespace.get(object).expect("it is there")["spec"].take();
     (
         spec("deployment/immich-server")["replicas"].take(),
@@ -213,4 +213,52 @@ fn a_proven_run_is_not_rolled_back_by_a_later_process() {
     assert!(again.code.is_some_and(|code| code != 0 && code != 6), "{}", again.output);
     assert_eq!(standing(&world.namespace), (json!(0), json!(true)), "{}", again.output);
     assert!(refuses_writes(&source));
+}
+
+#[test]
+fn a_run_takes_over_the_freeze_that_was_made_in_its_directory() {
+    let source = source("");
+    let world = World::of(&source);
+    application(&world.namespace);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let here = |arguments: &[&str]| world.pgmove(directory.path(), arguments);
+    let (from, to) = ("--source=sts/immich-postgres", "--target=cluster/immich-postgres");
+    here(&["freeze", from, "--workload=deploy/immich-server"]).assert(0, &["frozen; put it back with"]);
+    assert_eq!(standing(&world.namespace).0, json!(0));
+    // The same directory as a run's, by the name of the database.
+    let run_dir = directory.path().join("pgmove-runs").join(&source.name);
+    assert!(run_dir.is_dir());
+    for arguments in [&["check", from, to, "--freeze"][..], &["run", from, to, "--freeze", "--dry-run"]] {
+        let looked = here(arguments);
+        looked.assert(0, &[]);
+        assert!(!looked.output.contains("is frozen by"), "{}", looked.output);
+    }
+    // Another directory is another run's.
+    here(&["run", from, to, "--freeze", "--workload=deploy/immich-server", "--run-dir=other"])
+        .assert(3, &["[freeze-obstacle]", "is frozen by run", "--run-dir"]);
+    assert_eq!(standing(&world.namespace).0, json!(0));
+
+    here(&["run", from, to, "--freeze"]).assert(0, &["equal: ", "the application is frozen still"]);
+    assert_eq!(standing(&world.namespace).0, json!(0));
+    let run_dir = run_dir.display().to_string();
+    here(&["rollback", "--run-dir", &run_dir, "--source-context=nowhere"])
+        .assert(2, &["has no context \"nowhere\""]);
+    here(&["rollback", "--run-dir", &run_dir]).assert(0, &["spec.replicas: 0 -> 2"]);
+    assert_eq!(standing(&world.namespace).0, json!(2));
+}
+
+#[test]
+fn a_freeze_that_was_taken_over_goes_back_with_its_run() {
+    let source = source(OLD_SERVERS_ONLY);
+    let world = World::of(&source);
+    application(&world.namespace);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let here = |arguments: &[&str]| world.pgmove(directory.path(), arguments);
+    let (from, to) = ("--source=sts/immich-postgres", "--target=cluster/immich-postgres");
+    here(&["freeze", from, "--workload=deploy/immich-server"]).assert(0, &["frozen; put it back with"]);
+    here(&["run", from, to, "--freeze"]).assert(5, &["the application is frozen still"]);
+    assert_eq!(standing(&world.namespace).0, json!(0));
+    // Whether or not that is asked for again, it is held, and goes back.
+    here(&["run", from, to, "--resume", "--on-failure=rollback"]).assert(6, &["what was frozen is put back"]);
+    assert_eq!(standing(&world.namespace).0, json!(2));
 }
