@@ -11,7 +11,7 @@ use crate::kubernetes::SecretChoice;
 use crate::pg::conninfo::SslMode;
 
 /// The heading of what is said of objects, by which `layers` knows these options.
-const KUBERNETES: &str = "Kubernetes";
+pub(super) const KUBERNETES: &str = "Kubernetes";
 
 /// The two databases of a move.
 #[derive(Debug, Args)]

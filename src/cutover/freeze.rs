@@ -33,7 +33,7 @@ mod wait;
 mod workload;
 mod writers;
 
-pub(super) use find::{CLUSTER, changeable};
+pub(super) use find::{CLUSTER, changeable, flux_of};
 pub use hold::Frozen;
 pub(super) use plan::FLUX;
 pub use plan::{FreezePlan, RECONCILE};

@@ -5,12 +5,16 @@
 //! run's objects, also those of other namespaces, and the kinds that pgmove changes are searched. Objects are put back in
 //! reverse: what writes first, then what manages it. An object that cannot be put back does not keep the others from it;
 //! a second rollback tries again.
+//!
+//! Without journal and Lease, the labels of what is in the namespaces lead to the objects of Flux elsewhere, and the
+//! rollback counts as incomplete: nothing tells that these are all. A journal whose objects are all unknown here is that of a
+//! freeze in another cluster, and refused.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::freeze::{CLUSTER, FLUX, changeable};
+use super::freeze::{CLUSTER, FLUX, changeable, flux_of};
 use super::lease::{self, Holder, Lease, LeaseError};
 use super::object::{Object, ObjectKey};
 use super::record::{self, FieldChange, Left, Mark};
@@ -94,6 +98,21 @@ pub enum RollbackError {
     /// It could not be written down.
     #[error("could not record the rollback")]
     Journal(#[from] JournalError),
+    /// None of the journal's objects is here.
+    #[error(
+        "none of the {count} frozen objects is in the cluster at {url}: {first} {}",
+        if *has_namesake { "is another one there" } else { "is not there" }
+    )]
+    Elsewhere {
+        /// How many the journal names.
+        count: usize,
+        /// The API server.
+        url: String,
+        /// One of them.
+        first: Box<ObjectKey>,
+        /// Whether another object has its name.
+        has_namesake: bool,
+    },
 }
 
 impl Fault for RollbackError {
@@ -102,6 +121,7 @@ impl Fault for RollbackError {
             RollbackError::Lease(error) => error.class(),
             RollbackError::Api(error) => error.class(),
             RollbackError::Journal(error) => error.class(),
+            RollbackError::Elsewhere { .. } => Class::User,
         }
     }
 
@@ -110,6 +130,11 @@ impl Fault for RollbackError {
             RollbackError::Lease(error) => error.hint(),
             RollbackError::Api(error) => error.hint(),
             RollbackError::Journal(error) => error.hint(),
+            RollbackError::Elsewhere { .. } => Some(
+                "name the cluster of the freeze (--context, --kubeconfig); nothing was changed, and the journal goes on knowing \
+                 what is frozen"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -131,9 +156,11 @@ impl Rollback {
         events: &Events,
     ) -> Result<Restoration, RollbackError> {
         let mut found = Restoration::default();
+        self.refuse_elsewhere().await?;
         let (leases, listed) = self.take_leases(events).await?;
         let known: BTreeSet<ObjectKey> = self.known.iter().cloned().chain(listed).collect();
-        let mut objects = self.search(&known, &mut found).await?;
+        let is_told = journal.is_some() || !self.known.is_empty() || !leases.is_empty();
+        let mut objects = self.search(&known, is_told, &mut found).await?;
         objects.sort_by_key(|(object, order)| std::cmp::Reverse((rank(&object.kind), *order)));
         for (object, _) in objects {
             let is_settled = match self.restore(&object, events).await {
@@ -145,7 +172,7 @@ impl Rollback {
                 Outcome::Untouched => true,
                 Outcome::Gone => {
                     found.gone.push(object.clone());
-                    // Perhaps it was looked for in another cluster: the journal goes on knowing it.
+                    // The journal goes on knowing what was not put back.
                     false
                 }
                 Outcome::Failed(reason) => {
@@ -157,10 +184,32 @@ impl Rollback {
                 journal.append(Record::Thawed { object })?;
             }
         }
+        // While something is left to do, it tells the next rollback where.
+        let is_done = found.failed.is_empty() && found.unsearched.is_empty();
         for lease in leases {
-            if found.failed.is_empty() { lease.remove().await? } else { lease.release().await? }
+            if is_done { lease.remove().await? } else { lease.release().await? }
         }
         Ok(found)
+    }
+
+    /// Refuses to look for the journal's objects where there is none of them: UIDs tell one cluster from another.
+    async fn refuse_elsewhere(&self) -> Result<(), RollbackError> {
+        let mut namesakes = vec![];
+        for key in &self.known {
+            match requests::read(&self.server, key).await {
+                Ok(Some(now)) if now.key.uid == key.uid => return Ok(()),
+                Ok(now) => namesakes.push(now.is_some()),
+                // Whether it is there is not known.
+                Err(_) => return Ok(()),
+            }
+        }
+        let Some(first) = self.known.first() else { return Ok(()) };
+        Err(RollbackError::Elsewhere {
+            count: self.known.len(),
+            url: self.server.url().to_owned(),
+            first: Box::new(first.clone()),
+            has_namesake: namesakes[0],
+        })
     }
 
     /// Takes the Leases of the runs that are undone, so that none of them is at work; gives the objects that they list.
@@ -191,16 +240,15 @@ impl Rollback {
                 }
             }
         }
-        if leases.is_empty() && !self.namespaces.is_empty() {
-            events.note("no lease tells which objects were frozen; searching for them");
-        }
         Ok((leases, objects))
     }
 
-    /// The objects that have a record, or should have one, each with its place in the freeze.
+    /// The objects that have a record, or should have one, each with its place in the freeze. `is_told`: whether a journal or
+    /// a Lease names them all.
     async fn search(
         &self,
         known: &BTreeSet<ObjectKey>,
+        is_told: bool,
         found: &mut Restoration,
     ) -> Result<Vec<(ObjectKey, usize)>, ApiError> {
         let mut kinds: Vec<_> = changeable().collect();
@@ -220,6 +268,19 @@ impl Rollback {
                     Err(error) => return Err(error),
                 }
             }
+        }
+        if !is_told {
+            for read in flux_of(&self.server, &objects).await {
+                match read {
+                    Ok(of_flux) => objects.extend(of_flux),
+                    Err((what, error)) => found.unsearched.push(format!("{what}: {}", error.cause)),
+                }
+            }
+            found.unsearched.push(format!(
+                "no lease in namespace {} lists what was frozen; beyond it, only what the labels of its objects lead to was \
+                 looked at",
+                self.namespaces.join(", ")
+            ));
         }
         let has_record = |object: &Object| object.text(&super::object::annotation(record::MARK)).is_some();
         let order = |object: &Object| Mark::of(object).ok().flatten().map_or(0, |mark| mark.order);

@@ -65,24 +65,49 @@ pub(super) async fn look(
         }
     }
     let wanted = plan::wanted(&seen, source, named);
+    for found in managers(server, &wanted, &seen.objects).await {
+        seen.objects.extend(found.map_err(|(_, error)| error)?);
+    }
+    Ok(seen)
+}
+
+/// The objects of Flux that have made some objects, by their labels, wherever they are; or what could not be read.
+pub(in crate::cutover) async fn flux_of(
+    server: &ApiServer,
+    objects: &[Object],
+) -> Vec<Result<Vec<Object>, (String, ApiError)>> {
+    let wanted: BTreeSet<Wanted> = objects.iter().flat_map(plan::owners).collect();
+    managers(server, &wanted.into_iter().collect::<Vec<_>>(), objects).await
+}
+
+/// What is wanted and not known, and what pushes to the repositories of Kustomizations among it.
+async fn managers(
+    server: &ApiServer,
+    wanted: &[Wanted],
+    known: &[Object],
+) -> Vec<Result<Vec<Object>, (String, ApiError)>> {
+    let mut read = vec![];
     let mut namespaces = BTreeSet::new();
-    for owner in &wanted {
-        if seen.objects.iter().any(|object| owner.is(object)) {
+    for owner in wanted {
+        if known.iter().any(|object| owner.is(object)) {
             continue;
         }
-        let found = find(server, owner).await?;
-        if (owner.group, owner.kind) == KUSTOMIZATION {
+        let found = find(server, owner).await;
+        if let Ok(found) = &found
+            && (owner.group, owner.kind) == KUSTOMIZATION
+        {
             namespaces.extend(found.iter().map(|object| object.key.namespace.clone()));
             let source = found.iter().filter_map(|object| object.text("/spec/sourceRef/namespace"));
             namespaces.extend(source.map(str::to_owned));
         }
-        seen.objects.extend(found);
+        read.push(found.map_err(|error| (owner.to_string(), error)));
     }
     let (group, kind) = IMAGE_UPDATE_AUTOMATION;
     for namespace in namespaces {
-        seen.objects.extend(find(server, &Wanted { group, kind, namespace, name: None }).await?);
+        let all = Wanted { group, kind, namespace, name: None };
+        read.push(find(server, &all).await.map_err(|error| (all.to_string(), error)));
     }
-    Ok(seen)
+    read
 }
 
 /// Pods, and what leads from them to their workloads.

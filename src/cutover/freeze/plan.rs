@@ -4,6 +4,7 @@
 //! longer has it, and at last what writes. So nothing starts again what is stopped.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -72,7 +73,7 @@ pub(super) fn wanted(seen: &Sighting, source: &ObjectRef, named: &[WorkloadName]
 }
 
 /// The objects of Flux that have made an object, by its labels.
-fn owners(object: &Object) -> Vec<Wanted> {
+pub(super) fn owners(object: &Object) -> Vec<Wanted> {
     let wanted = |owner| match owner {
         Owner::Kustomization { namespace, name } => Some((KUSTOMIZATION, namespace, name)),
         Owner::HelmRelease { namespace, name } => Some((HELM_RELEASE, namespace, name)),
@@ -286,6 +287,16 @@ impl Draft<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// `Kustomization flux-system/apps`, `ImageUpdateAutomations in namespace flux-system`.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} {}/{name}", self.kind, self.namespace),
+            None => write!(f, "{}s in namespace {}", self.kind, self.namespace),
+        }
     }
 }
 

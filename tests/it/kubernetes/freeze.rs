@@ -7,7 +7,7 @@ use pgmove::{
         alarm::Disturbance,
         freeze::{Freeze, FreezeError, FreezePlan, Frozen},
         lease::{Holder, Lease, LeaseError},
-        rollback::{Restoration, Rollback},
+        rollback::{Restoration, Rollback, RollbackError},
     },
     error::{Fault, Side},
     event::Events,
@@ -330,7 +330,10 @@ async fn killed_at_any_request_a_freeze_is_put_back_exactly() {
             }
             drop(run);
             let restoration = roll_back(&namespace, "run-1").await;
-            assert!(restoration.is_complete(), "{cut:?}: {restoration:?}");
+            // Before it has made its Lease, a freeze has changed nothing, and nothing tells of it.
+            let is_told = !matches!(cut, Cut::Before(0));
+            assert_eq!(restoration.is_complete(), is_told, "{cut:?}: {restoration:?}");
+            assert!(is_told || restoration.restored.is_empty(), "{cut:?}: {restoration:?}");
             assert_eq!(all_written(&namespace), before, "{cut:?}");
         }
     }
@@ -425,8 +428,10 @@ async fn what_cannot_be_put_back_is_told_and_the_rest_is_put_back() {
     assert_eq!(gone, ["learning"], "only the Lease knows of it");
     assert_eq!(written(&namespace, "cronjob/backup")["spec"]["suspend"], false);
 
+    // The Lease went with the rollback: nothing tells of a freeze any more, and that is said.
     let again = roll_back(&namespace, "rollback").await;
-    assert_eq!(again, Restoration::default());
+    assert_eq!(again, Restoration { unsearched: again.unsearched.clone(), ..Restoration::default() });
+    assert!(again.unsearched[0].contains(&format!("no lease in namespace {name}")), "{again:?}");
 }
 
 /// Without its Lease, and with the journal alone, or with neither.
@@ -452,7 +457,9 @@ async fn a_rollback_finds_the_objects_by_journal_or_by_search() {
         };
         let journal = with_journal.then_some(&mut run.journal);
         let restoration = rollback.run(journal, &Events::none()).await.expect("a rollback");
-        assert!(restoration.is_complete(), "{restoration:?}");
+        assert_eq!(restoration.restored.len(), CHANGED.len(), "{restoration:?}");
+        // A search cannot know that it has found all.
+        assert_eq!(restoration.is_complete(), with_journal, "{restoration:?}");
         assert_eq!(all_written(&namespace), before);
         if with_journal {
             let thawed =
@@ -460,6 +467,40 @@ async fn a_rollback_finds_the_objects_by_journal_or_by_search() {
             assert_eq!(thawed.count(), CHANGED.len());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_by_the_journal_of_another_cluster_is_refused_and_forgets_nothing() {
+    let (namespace, name) = world();
+    let server = server(&namespace.cluster.kubeconfig, &name).await;
+    let mut run = Run::new(freeze(&server, &name, "run-1"));
+    run.hold().await.expect("frozen").leave().await.expect("nobody has touched it");
+    let records = run.journal.records().to_vec();
+    let known = pgmove::cutover::freeze::recorded(&records);
+    let during = all_written(&namespace);
+    let rollback = |known| Rollback {
+        server: server.clone(),
+        namespaces: vec![],
+        known,
+        run: Some("run-1".to_owned()),
+        holder: Holder { run: "run-1".to_owned(), place: "test@here, process 1".to_owned() },
+    };
+    // There, objects of these names have UIDs of their own.
+    let mut elsewhere = known.clone();
+    for object in &mut elsewhere {
+        object.uid = format!("other-{}", object.uid);
+    }
+    let refused = rollback(elsewhere).run(Some(&mut run.journal), &Events::none()).await;
+    let refused = refused.expect_err("none of them is here");
+    assert!(matches!(refused, RollbackError::Elsewhere { has_namesake: true, .. }), "{refused}");
+    assert!(refused.hint().is_some_and(|hint| hint.contains("--context")));
+    assert_eq!(all_written(&namespace), during);
+    assert_eq!(run.journal.records(), records);
+
+    // One that was removed since makes no other cluster.
+    namespace.kubectl(&["delete", "job/import"]);
+    let restoration = rollback(known).run(Some(&mut run.journal), &Events::none()).await.expect("a rollback");
+    assert_eq!((restoration.restored.len(), restoration.gone.len()), (CHANGED.len() - 1, 1));
 }
 
 /// What a freeze of [`world`] needs; Flux's objects are beside the others.

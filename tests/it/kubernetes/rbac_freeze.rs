@@ -252,12 +252,9 @@ async fn a_rollback_needs_each_right_that_it_is_given() {
         });
         let (mut journal, _directory) = journal();
         freeze.apply(&frozen, &mut journal, &Events::none()).await.expect("frozen");
-        if single.resource == "leases" {
-            let events = Events::none();
-            let lease =
-                Lease::acquire(&administrator, &world.home.name, "pgmove-test", holder(), &events).await;
-            lease.expect("it is free").release().await.expect("it is held");
-        }
+        let events = Events::none();
+        let lease = Lease::acquire(&administrator, &world.home.name, "pgmove-test", holder(), &events).await;
+        lease.expect("it is free").release().await.expect("it is held");
         let rollback = world.roll_back(world.server(&kubeconfig).await, &frozen);
         let error = match rollback.run(None, &Events::none()).await {
             // Any other object that cannot be put back does not keep the rest from it.
@@ -273,6 +270,26 @@ async fn a_rollback_needs_each_right_that_it_is_given() {
         let found = rollback.run(None, &Events::none()).await.expect("a rollback");
         assert!(found.is_complete(), "{single:?}: {found:?}");
     }
+}
+
+/// Where the Lease is lost that lists them, the labels of what is in the namespace lead to Flux's objects elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_lease_a_rollback_finds_flux_by_the_labels_and_does_not_claim_to_have_found_all() {
+    let world = World::new();
+    let administrator = world.server(&world.home.cluster.kubeconfig).await;
+    hold(&world.freeze(administrator.clone())).await.expect("frozen");
+    let suspended = || {
+        ["kustomization/fleet", "imageupdateautomation/fleet", "helmrelease/learning"]
+            .map(|object| world.flux.get(object).expect("it is there")["spec"]["suspend"] == true)
+    };
+    assert_eq!(suspended(), [true; 3]);
+    world.home.kubectl(&["delete", "leases", "--all"]);
+    let rollback = world.roll_back(administrator, &FreezePlan::default());
+    let found = rollback.run(None, &Events::none()).await.expect("a rollback");
+    assert_eq!(suspended(), [false; 3], "{found:?}");
+    assert!(found.failed.is_empty() && !found.is_complete(), "{found:?}");
+    let [unsearched] = &found.unsearched[..] else { panic!("{found:?}") };
+    assert!(unsearched.starts_with(&format!("no lease in namespace {}", world.home.name)), "{unsearched}");
 }
 
 /// The commands themselves, by an account that has what `pgmove rbac` prints.
