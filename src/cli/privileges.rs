@@ -20,6 +20,9 @@ use crate::settings::Substitute;
 /// How long psql may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
 
+/// After which times an error that may pass is tried again.
+const PAUSES: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
+
 /// A superuser's login, or what takes its place.
 #[derive(Debug, Default)]
 pub(super) struct Superuser {
@@ -56,29 +59,42 @@ pub(super) async fn superuser(
             let substitute = Substitute::Psql(by_psql(route, target).await?);
             Ok(Superuser { substitute, ..Superuser::default() })
         }
-        Privileges::Auto => Ok(any(route, target, options).await),
+        Privileges::Auto => Box::pin(any(route, target, options)).await,
     }
 }
 
 /// The operator for extensions, and the first other way for the rest.
-async fn any(route: &Arc<Route>, target: &ConnInfo, options: &ObjectOptions<'_>) -> Superuser {
-    let why = |error: Error| describe_chain(&*error.fault);
-    let (operator, no_operator) = match by_operator(route, target).await {
+async fn any(route: &Arc<Route>, target: &ConnInfo, options: &ObjectOptions<'_>) -> Result<Superuser, Error> {
+    let (operator, no_operator) = match known(async || by_operator(route, target).await).await? {
         Ok(operator) => (Some(operator), String::new()),
-        Err(error) => (None, format!("extensions cannot be left to the operator: {}; ", why(error))),
+        Err(why) => (None, format!("extensions cannot be left to the operator: {why}; ")),
     };
-    let no_secret = match by_secret(route, options).await {
-        Ok(login) => return Superuser { login: Some(login), operator, ..Superuser::default() },
-        Err(error) => why(error),
+    let no_secret = match known(async || by_secret(route, options).await).await? {
+        Ok(login) => return Ok(Superuser { login: Some(login), operator, ..Superuser::default() }),
+        Err(why) => why,
     };
-    let substitute = match by_psql(route, target).await {
+    let substitute = match known(async || by_psql(route, target).await).await? {
         Ok(psql) => Substitute::Psql(psql),
-        Err(error) => Substitute::Nobody(format!(
-            "{no_operator}{no_secret}; psql in its pod cannot be run: {}",
-            why(error)
-        )),
+        Err(why) => {
+            Substitute::Nobody(format!("{no_operator}{no_secret}; psql in its pod cannot be run: {why}"))
+        }
     };
-    Superuser { substitute, operator, ..Superuser::default() }
+    Ok(Superuser { substitute, operator, ..Superuser::default() })
+}
+
+/// A way, or why it is none. An error that may pass says neither: it is tried again, and ends the command if it stays.
+async fn known<T>(way: impl AsyncFn() -> Result<T, Error>) -> Result<Result<T, String>, Error> {
+    let mut pauses = PAUSES.iter();
+    loop {
+        match way().await {
+            Ok(found) => return Ok(Ok(found)),
+            Err(error) if !error.fault.is_retryable() => return Ok(Err(describe_chain(&*error.fault))),
+            Err(error) => match pauses.next() {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => return Err(error),
+            },
+        }
+    }
 }
 
 async fn by_operator(route: &Arc<Route>, target: &ConnInfo) -> Result<Operator, Error> {
@@ -130,5 +146,48 @@ struct NoSuperuser {
 impl Fault for NoSuperuser {
     fn class(&self) -> Class {
         Class::Target
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the API server is away")]
+    struct Away {
+        is_passing: bool,
+    }
+
+    impl Fault for Away {
+        fn class(&self) -> Class {
+            Class::Cluster
+        }
+
+        fn is_retryable(&self) -> bool {
+            self.is_passing
+        }
+    }
+
+    /// What is known of a way that fails so often, and how often it was tried.
+    async fn tried(failures: usize, is_passing: bool) -> (Result<Result<(), String>, Error>, usize) {
+        let count = Cell::new(0);
+        let way = async || {
+            count.set(count.get() + 1);
+            let is_good = count.get() > failures;
+            if is_good { Ok(()) } else { Err(Error::new(Exit::Refused, Away { is_passing })) }
+        };
+        (known(way).await, count.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_passing_error_is_tried_again_and_never_taken_for_no_way() {
+        assert!(matches!(tried(2, true).await, (Ok(Ok(())), 3)));
+        let (gone, count) = tried(usize::MAX, true).await;
+        assert_eq!(gone.expect_err("nothing is known").fault.to_string(), "the API server is away");
+        assert_eq!(count, 1 + PAUSES.len());
+        assert!(matches!(tried(1, false).await, (Ok(Err(why)), 1) if why == "the API server is away"));
     }
 }

@@ -44,30 +44,34 @@ pub struct WantedExtension {
 }
 
 impl Operator {
-    /// Whether this is a way: the cluster knows Databases with extensions, the account may make one, and none is there.
+    /// Whether this is a way: the cluster knows Databases with extensions, the account may make, see and remove one, and none
+    /// of somebody else's is there.
     pub async fn probe(&self, owner: &str) -> Result<(), OperatorError> {
-        let found: Vec<DynamicObject> =
-            self.route.server.list(&resource(), &self.route.namespace, "").await?;
-        let is_of_database = |object: &&DynamicObject| {
-            let spec = &object.data["spec"];
-            spec["cluster"]["name"] == *self.route.object.name && spec["name"] == *self.database
-        };
-        // What a killed run has left is taken over by the same run, and told by the operator to any other.
-        let is_ours = |object: &DynamicObject| {
-            object
-                .metadata
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get(MANAGED.0))
-                .is_some_and(|by| by == MANAGED.1)
-        };
-        if let Some(object) = found.iter().filter(|object| !is_ours(object)).find(is_of_database) {
+        let there = self.of_database().await?;
+        if let Some(object) = there.iter().find(|object| !is_ours(object)) {
             let object = object.metadata.name.clone().unwrap_or_default();
             return Err(OperatorError::Managed { object, database: self.database.clone() });
         }
         let any = WantedExtension { name: "plpgsql".to_owned(), schema: None };
-        self.apply("pgmove-check", owner, &[any], true).await?;
-        Ok(())
+        self.apply(PROBE, owner, &[any], true).await?;
+        let (server, api) = (&self.route.server, self.api());
+        server.ask(self.request("get", PROBE), api.get_opt(PROBE)).await?;
+        let parameters = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        match server.ask(self.request("delete", PROBE), api.delete(PROBE, &parameters)).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The Databases of this database.
+    async fn of_database(&self) -> Result<Vec<DynamicObject>, ApiError> {
+        let mut found: Vec<DynamicObject> =
+            self.route.server.list(&resource(), &self.route.namespace, "").await?;
+        found.retain(|object| {
+            let spec = &object.data["spec"];
+            spec["cluster"]["name"] == *self.route.object.name && spec["name"] == *self.database
+        });
+        Ok(found)
     }
 
     /// Has the operator make extensions, in their order, for a run. `owner` owns the database, and stays its owner.
@@ -79,6 +83,13 @@ impl Operator {
         stop: &CancellationToken,
     ) -> Result<(), OperatorError> {
         let name = self.name(run);
+        // The same run takes over what it has left; of another one the operator would follow neither.
+        let is_other = |object: &&DynamicObject| object.metadata.name.as_ref() != Some(&name);
+        if let Some(object) = self.of_database().await?.iter().find(is_other) {
+            let (object, database) =
+                (object.metadata.name.clone().unwrap_or_default(), self.database.clone());
+            return Err(OperatorError::Managed { object, database });
+        }
         let outcome = match self.apply(&name, owner, extensions, false).await {
             Ok(made) => self.followed(&name, made.metadata.generation, stop).await,
             // Its answer may be lost, and the resource there.
@@ -106,7 +117,7 @@ impl Operator {
 
     /// The Database that is made for a run.
     pub fn name(&self, run: &str) -> String {
-        format!("pgmove-{run}")
+        format!("{OWN}{run}")
     }
 
     async fn apply(
@@ -180,6 +191,18 @@ impl Operator {
     fn request(&self, verb: &'static str, name: &str) -> Request {
         Request::of::<DynamicObject>(&resource(), verb, Some(&self.route.namespace), Some(name))
     }
+}
+
+/// What the names of pgmove's resources begin with.
+const OWN: &str = "pgmove-";
+
+/// The one that is made for no run.
+const PROBE: &str = "pgmove-check";
+
+/// What a killed run has left is taken over by the same run.
+fn is_ours(object: &DynamicObject) -> bool {
+    let labels = object.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(MANAGED.0)).is_some_and(|by| by == MANAGED.1)
 }
 
 /// What tells pgmove's resources from others.
@@ -261,10 +284,13 @@ impl Fault for OperatorError {
     fn hint(&self) -> Option<String> {
         match self {
             OperatorError::Api(error) => error.hint(),
-            OperatorError::Managed { object, .. } => Some(format!(
-                "name the extensions in its spec.extensions (kubectl edit database {object}); if a killed run has left it, \
-                 delete it"
+            OperatorError::Managed { object, .. } if object.starts_with(OWN) => Some(format!(
+                "a run of pgmove has made it: if that was killed and is not gone on with, kubectl delete database {object}; the \
+                 database and its extensions stay (its policy is retain)"
             )),
+            OperatorError::Managed { object, .. } => {
+                Some(format!("name the extensions in its spec.extensions (kubectl edit database {object})"))
+            }
             OperatorError::Refused { .. } | OperatorError::Silent { .. } => Some(
                 "see the operator's log and that of the primary; --target-privileges takes another way"
                     .to_owned(),

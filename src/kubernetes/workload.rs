@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::ApiServer;
 use super::cnpg;
+use super::instance::controller;
 use super::object::{Kind, ObjectRef};
 
 pub use error::{Place, ResolveError};
@@ -110,7 +111,9 @@ impl Route {
             Kind::Deployment => {
                 let deployment: Deployment = server.get(&(), namespace, name).await?;
                 let spec = deployment.spec.unwrap_or_default();
-                (deployment.metadata, self.one_ready(self.pods(&spec.selector).await?, spec.replicas)?)
+                let mut pods = self.pods(&spec.selector).await?;
+                pods.retain(|pod| controller(&pod.metadata).as_ref() == Some(&self.object));
+                (deployment.metadata, self.one_ready(pods, spec.replicas)?)
             }
             Kind::Service => {
                 let service: Service = server.get(&(), namespace, name).await?;

@@ -156,6 +156,13 @@ async fn the_server_of_a_deployment_is_found() {
         Instance::look(&route(&namespace, &format!("pod/{}", instance.at.pod)).await).await.expect("it");
     assert_eq!(same.workload, Some("deploy/db".parse().expect("an object")));
 
+    // Another pod with its labels is none of its own.
+    let beside = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "beside", "labels": { "app": "db" } },
+        "spec": { "containers": [{ "name": "postgres", "image": "postgres:15" }] } });
+    namespace.apply(&beside.to_string());
+    namespace.ready_pod("beside");
+    assert_eq!(route(&namespace, "deploy/db").await.resolve().await.expect("its own").pod, instance.at.pod);
+
     namespace.kubectl(&["scale", "deployment/db", "--replicas=0"]);
     namespace.kubectl(&["wait", "--for=delete", "--timeout=60s", &format!("pod/{}", instance.at.pod)]);
     let error = route(&namespace, "deploy/db").await.resolve().await.expect_err("it is scaled to 0");
@@ -361,21 +368,21 @@ async fn the_logins_of_a_cluster_are_those_of_its_secrets() {
         login(Some("immich-secrets"), Account::Application).await.expect_err("a legacy application's");
     assert!(matches!(error, LoginError::Cluster(ClusterError::NotTheApplications { .. })), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.ends_with("immich-postgres-app")));
-
-    cnpg::enable_superuser(&namespace, PASSWORD);
-    assert_eq!(login(None, Account::Superuser).await.expect("it is enabled").user(), "postgres");
-}
-
-#[tokio::test]
     // Keys that are named are heeded, and not passed over.
     secret(&namespace, "own", &json!({ "role": "immich", "pw": PASSWORD, "db": "photos" }));
     let found = login(Some("own:user=role,password=pw,database=db"), Account::Application).await;
     assert_eq!(found.expect("its keys").database(), "photos");
     let error = login(Some("own:user=role"), Account::Application).await.expect_err("no such key");
     assert!(error.to_string().ends_with("it has no key password"), "{error}");
-async fn a_switchover_is_waited_for_and_noticed() {
+
     let error = login(None, Account::Superuser).await.expect_err("the operator's default");
     assert!(matches!(error, LoginError::Cluster(ClusterError::NoSuperuser { .. })), "{error}");
+    cnpg::enable_superuser(&namespace, PASSWORD);
+    assert_eq!(login(None, Account::Superuser).await.expect("it is enabled").user(), "postgres");
+}
+
+#[tokio::test]
+async fn a_switchover_is_waited_for_and_noticed() {
     let namespace = Cluster::get().namespace();
     cluster(&namespace);
     let route = route(&namespace, "cluster/immich-postgres").await;
