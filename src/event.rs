@@ -54,7 +54,7 @@ pub struct Versions {
     pub source: String,
     /// The target's server.
     pub target: String,
-    /// `pg_dump` and `pg_restore`, where they were found.
+    /// `pg_dump` and `pg_restore`: their version, and the directory or the pod that they are in; none if none will do.
     pub client_tools: Option<String>,
     /// The source's extensions.
     pub extensions: Vec<ExtensionVersions>,

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::commands::MIB;
-use super::endpoints::{Cluster, Endpoints, Sides, SourceObject, Target, TargetObject};
+use super::endpoints::{ClientOptions, Cluster, Endpoints, Sides, SourceObject, Target, TargetObject};
 use super::{check, freeze, help, init, plan, rbac, rehearse, rollback};
 
 /// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
@@ -265,9 +265,6 @@ pub(crate) struct Dump {
     /// Where the archive is written: a directory that does not exist, or is empty
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) archive: PathBuf,
-    /// Where pg_dump is, if not on PATH (at least as new as the source)
-    #[arg(long, value_name = "DIRECTORY")]
-    pub(crate) client_directory: Option<PathBuf>,
     /// How many lanes read at once [default: from the server and this machine]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
@@ -280,6 +277,9 @@ pub(crate) struct Dump {
     /// Accept that the source was written since the snapshot; without it such a dump does not end with 0
     #[arg(long)]
     pub(crate) accept_writes: bool,
+    // A heading is for all that follows it.
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
     #[command(flatten)]
@@ -296,7 +296,6 @@ pub(crate) struct Restore {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) load: Load,
-    // A heading is for all that follows it.
     #[command(flatten)]
     pub(crate) target: Target,
     #[command(flatten)]
@@ -432,7 +431,7 @@ mod tests {
         };
         for (expected, options) in [
             (None, &["dry-run", "resume", "replace", "run-dir", "jobs", "index-memory", "keep-ledger"][..]),
-            (Some("Databases"), &["target", "target-admin", "client-directory"]),
+            (Some("Databases"), &["target", "target-admin", "client", "client-directory"]),
             (Some("Kubernetes"), &["namespace", "target-secret", "target-sslmode"]),
             (Some("Rewrites"), &["owner", "vector-index"]),
         ] {

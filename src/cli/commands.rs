@@ -285,11 +285,12 @@ async fn restore_settings(options: &Restore, stop: &CancellationToken) -> Result
 }
 
 async fn dump(options: &Dump, events: &Events, stop: &CancellationToken) -> Result<Ended, Error> {
+    let source =
+        connections::of_source(&options.source, &options.cluster, &options.source_object, stop).await?;
     let settings = DumpSettings {
-        source: connections::of_source(&options.source, &options.cluster, &options.source_object, stop)
-            .await?,
+        client: connections::client_search(&options.client, &[(Side::Source, &source)])?,
+        source,
         archive: options.archive.clone(),
-        client: connections::client_search(options.client_directory.clone()),
         stall: connections::STALL,
         jobs: options.jobs,
         chunk_bytes: options.chunk_size.map(|size| size * MIB),

@@ -12,14 +12,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::{Choices, VectorIndex};
 use super::commands::unless_stopped;
-use super::endpoints::{Cluster, Endpoints, ObjectOptions, Sides, SourceObject, Target, TargetObject};
+use super::endpoints::{
+    ClientOptions, Cluster, Endpoints, ObjectOptions, Sides, SourceObject, Target, TargetObject,
+};
 use super::privileges::{self, Superuser};
 use super::{cluster, prompt};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Side};
 use crate::kubernetes::{Access, Account, ApiServer, ObjectRef};
 use crate::pg::ConnInfo;
 use crate::plan::VectorIndexChoice;
-use crate::schema::ClientSearch;
+use crate::schema::{self, ClientChoice, ClientError, ClientSearch};
 use crate::settings::{self, Substitute};
 
 mod endpoint;
@@ -93,12 +95,11 @@ async fn into(
     options: ObjectOptions<'_>,
     stop: &CancellationToken,
 ) -> Result<settings::Connections, Error> {
-    let Target { database, admin, client_directory, privileges } = target;
+    let Target { database, admin, client, privileges } = target;
     let target = Given::read(&TARGET, database, options)?;
     let admin = admin.as_ref().map(|admin| Given::read(&ADMIN, admin, options)).transpose()?;
     privileges::refuse_without_cluster(&target.endpoint, *privileges)?;
-    let connections =
-        connections([source, Some(target), admin], cluster, client_directory.as_ref(), stop).await?;
+    let connections = connections([source, Some(target), admin], cluster, client, stop).await?;
     if connections.target_admin.is_some() {
         return Ok(connections);
     }
@@ -113,33 +114,38 @@ pub(super) async fn of_sides(
     sides: &Sides,
     stop: &CancellationToken,
 ) -> Result<settings::Connections, Error> {
-    let Sides { source, target, client_directory, cluster, source_object, target_object } = sides;
+    let Sides { source, target, client, cluster, source_object, target_object } = sides;
     let given = [
         Some(Given::read(&SOURCE, source, source_object.options())?),
         Some(Given::read(&TARGET, target, target_object.options())?),
         None,
     ];
-    connections(given, cluster, client_directory.as_ref(), stop).await
+    connections(given, cluster, client, stop).await
 }
 
 /// Source, target and administrator, as far as a command has them.
 async fn connections(
     given: [Option<Given<'_>>; 3],
     cluster: &Cluster,
-    client_directory: Option<&PathBuf>,
+    client: &ClientOptions,
     stop: &CancellationToken,
 ) -> Result<settings::Connections, Error> {
     let has = given.each_ref().map(Option::is_some);
     let given = given.into_iter().flatten().collect();
     let mut logins = logins(given, cluster, stop).await?.into_iter();
     let [source, target, target_admin] = has.map(|is_given| if is_given { logins.next() } else { None });
+    let target = target.expect("every command that takes connections has a target");
+    let servers: Vec<(Side, &Arc<ConnInfo>)> = [(Side::Target, &target)]
+        .into_iter()
+        .chain(source.iter().map(|source| (Side::Source, source)))
+        .collect();
     Ok(settings::Connections {
+        client: client_search(client, &servers)?,
         source,
-        target: target.expect("every command that takes connections has a target"),
+        target,
         target_admin,
         substitute: Substitute::None,
         operator: None,
-        client: client_search(client_directory.cloned()),
         stall: STALL,
     })
 }
@@ -242,9 +248,18 @@ fn refuse_options_without_object(given: &[Given<'_>], cluster: &Cluster) -> Resu
     }
 }
 
-/// Where to look for PostgreSQL's client tools.
-pub(super) fn client_search(directory: Option<PathBuf>) -> ClientSearch {
-    ClientSearch { directory, candidates: packaged_clients(), path: env::var_os("PATH") }
+/// Where to look for client tools that read these servers; in a pod, in the order of these.
+pub(super) fn client_search(
+    options: &ClientOptions,
+    servers: &[(Side, &Arc<ConnInfo>)],
+) -> Result<ClientSearch, Error> {
+    let choice = options.client_place.map(ClientChoice::from).unwrap_or_default();
+    let pods = schema::pods(servers);
+    if let (ClientChoice::Pod, Err(reason)) = (choice, &pods) {
+        return Err(Error::new(Exit::Usage, ClientError::from(reason.clone())));
+    }
+    let directory = options.client_directory.clone();
+    Ok(ClientSearch { directory, candidates: packaged_clients(), path: env::var_os("PATH"), choice, pods })
 }
 
 /// Where Debian's and Red Hat's packages put the client tools, newest first.
@@ -342,6 +357,26 @@ mod tests {
         let connections = of(&endpoints, &CancellationToken::new()).await.expect("nobody is asked");
         assert!(!connections.target.is_admin());
         assert!(connections.target_admin.expect("it is given").is_admin());
+    }
+
+    #[tokio::test]
+    async fn client_programs_are_in_a_pod_only_where_there_is_one() {
+        let endpoints = typed(&[&URIS[..], &["--client=pod"]].concat());
+        let error = of(&endpoints, &CancellationToken::new()).await.expect_err("no pod");
+        assert_eq!(
+            (error.exit, &*error.chain().join(": ")),
+            (
+                Exit::Usage,
+                "pg_dump and pg_restore cannot be run in a pod: no server is an object in Kubernetes",
+            )
+        );
+        for client in ["--client=auto", "--client=local"] {
+            let endpoints = typed(&[&URIS[..], &[client]].concat());
+            of(&endpoints, &CancellationToken::new()).await.expect("this machine's");
+        }
+        // A directory is one of this machine.
+        let both = [&["pgmove", "run"], &URIS[..], &["--client=pod", "--client-directory=/opt"]].concat();
+        Arguments::command().try_get_matches_from(both).expect_err("they exclude each other");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use clap::{Arg, Args, ValueEnum};
 
 use crate::kubernetes::SecretChoice;
 use crate::pg::conninfo::SslMode;
+use crate::schema::ClientChoice;
 
 /// The heading of what is said of objects, by which `layers` knows these options.
 pub(super) const KUBERNETES: &str = "Kubernetes";
@@ -42,9 +43,8 @@ pub(crate) struct Target {
     /// the Secret of its superuser
     #[arg(long = "target-admin", value_name = "ENDPOINT", hide_env_values = true)]
     pub(crate) admin: Option<String>,
-    /// Where pg_dump and pg_restore are, if not on PATH (at least as new as both servers)
-    #[arg(long, value_name = "DIRECTORY")]
-    pub(crate) client_directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
     /// By which way statements that need a superuser reach a target cluster/NAME without --target-admin [default: auto]
     #[arg(
         long = "target-privileges",
@@ -54,6 +54,40 @@ pub(crate) struct Target {
         help_heading = KUBERNETES
     )]
     pub(crate) privileges: Option<Privileges>,
+}
+
+/// Where pg_dump and pg_restore are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Databases")]
+pub(crate) struct ClientOptions {
+    /// Where pg_dump and pg_restore are run [default: auto]
+    #[arg(long = "client", value_enum, value_name = "PLACE", conflicts_with = "client_directory")]
+    pub(crate) client_place: Option<Client>,
+    /// Where pg_dump and pg_restore are on this machine, if not on PATH (at least as new as the servers)
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) client_directory: Option<PathBuf>,
+}
+
+/// A place of client programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Client {
+    /// On this machine if it has suitable ones, else in a pod
+    Auto,
+    /// On this machine
+    Local,
+    /// In the pod of the target's server, or in the source's (needs the right to exec, and every server as an object of one
+    /// cluster)
+    Pod,
+}
+
+impl From<Client> for ClientChoice {
+    fn from(client: Client) -> ClientChoice {
+        match client {
+            Client::Auto => ClientChoice::Auto,
+            Client::Local => ClientChoice::Local,
+            Client::Pod => ClientChoice::Pod,
+        }
+    }
 }
 
 /// A way to a superuser of a Cluster.
@@ -83,9 +117,8 @@ pub(crate) struct Sides {
     /// The database that was moved into, in one of these forms; its owner may read everything
     #[arg(long, value_name = "ENDPOINT", hide_env_values = true)]
     pub(crate) target: String,
-    /// Where pg_dump is, if not on PATH (at least as new as both servers)
-    #[arg(long, value_name = "DIRECTORY")]
-    pub(crate) client_directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
     #[command(flatten)]

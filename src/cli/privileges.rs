@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("the API server is away")]
+    #[error("{}", "the API server is away")]
     struct Away {
         is_passing: bool,
     }

@@ -37,6 +37,8 @@ enum Purpose {
     Rollback,
     /// Run programs in the target's pod.
     Exec,
+    /// Run pg_dump and pg_restore in the target's pod (--client pod), or in the source's where no target is named.
+    Client,
     /// Log in as the superuser of the target's Cluster, from its Secret.
     Superuser,
     /// Leave extensions to the operator of the target's Cluster, by a Database resource.
@@ -233,6 +235,11 @@ impl Arguments {
                 }
             }
             Purpose::Exec => of_target("exec")?.for_each(|target| needed.add(target, Way::Exec)),
+            Purpose::Client => {
+                if let Some(server) = target.or(source) {
+                    needed.add(server, Way::Exec);
+                }
+            }
             Purpose::Superuser | Purpose::Operator => {
                 let (word, way) = match purpose {
                     Purpose::Superuser => ("superuser", Way::Superuser),
@@ -392,6 +399,23 @@ mod tests {
         );
         let text = rbac_of("-n media --target cluster/new --target-secret own --user jane").expect("a role");
         assert!(text.contains("resourceNames: [\"own\"]"), "{text}");
+    }
+
+    #[test]
+    fn client_programs_are_run_in_one_pod() {
+        let exec = "\"pods/exec\"";
+        for (typed, namespace) in [
+            (format!("{MOVE} --target-namespace photos --for run,client"), "photos"),
+            ("-n media --source sts/old --user jane --for client".to_owned(), "media"),
+        ] {
+            let text = rbac_of(&typed).expect("a role");
+            let roles: Vec<&str> = text.split("---\n").filter(|role| role.contains(exec)).collect();
+            assert!(
+                matches!(&roles[..], [role] if role.contains(&format!("namespace: {namespace}"))),
+                "{text}"
+            );
+        }
+        assert!(!rbac_of(MOVE).expect("a role").contains(exec));
     }
 
     #[test]

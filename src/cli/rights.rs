@@ -5,7 +5,7 @@
 
 use super::cluster;
 use super::connections::Endpoint;
-use super::endpoints::{Endpoints, ObjectOptions, Privileges, TunnelSslMode};
+use super::endpoints::{Client, Endpoints, ObjectOptions, Privileges, TunnelSslMode};
 use crate::error::{Error, Exit};
 use crate::kubernetes::rights::{self, Place, Right, Server, Way};
 use crate::kubernetes::{Access, ApiError, ApiServer, Kind, ObjectRef, Route, SecretNames};
@@ -19,11 +19,30 @@ pub(super) struct Lacking {
     pub(super) is_in_the_way: bool,
 }
 
+impl Lacking {
+    fn add(&mut self, other: Lacking) {
+        self.is_in_the_way |= other.is_in_the_way;
+        for missing in other.missing {
+            if !self.missing.contains(&missing) {
+                self.missing.push(missing);
+            }
+        }
+    }
+}
+
 /// A way of working with the object of a side.
 struct Asked<'a> {
     way: Way,
     object: &'a ObjectRef,
     options: ObjectOptions<'a>,
+    /// Whether it is for client programs, for which one pod is enough.
+    is_for_client: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn new(way: Way, object: &'a ObjectRef, options: ObjectOptions<'a>) -> Asked<'a> {
+        Asked { way, object, options, is_for_client: false }
+    }
 }
 
 /// Asks for all of them at once. `freezes`: whether the move is to freeze its source.
@@ -36,9 +55,9 @@ pub(super) async fn lacking(endpoints: &Endpoints, freezes: bool) -> Result<Lack
     let mut asked = vec![];
     if let Endpoint::Object(object) = &source {
         let ways = ways_of(object, &of_source);
-        asked.extend(ways.into_iter().map(|way| Asked { way, object, options: of_source }));
+        asked.extend(ways.into_iter().map(|way| Asked::new(way, object, of_source)));
         if freezes {
-            asked.extend([Way::Freeze, Way::Rollback].map(|way| Asked { way, object, options: of_source }));
+            asked.extend([Way::Freeze, Way::Rollback].map(|way| Asked::new(way, object, of_source)));
         }
     }
     if let Endpoint::Object(object) = &target {
@@ -50,12 +69,20 @@ pub(super) async fn lacking(endpoints: &Endpoints, freezes: bool) -> Result<Lack
             Some(Privileges::Exec) => Some(Way::Exec),
             Some(Privileges::Auto | Privileges::None) | None => None,
         });
-        asked.extend(ways.into_iter().map(|way| Asked { way, object, options: of_target }));
+        asked.extend(ways.into_iter().map(|way| Asked::new(way, object, of_target)));
     }
     if let Some(Endpoint::Object(object)) = &admin {
-        asked.push(Asked { way: Way::Superuser, object, options: of_target });
+        asked.push(Asked::new(Way::Superuser, object, of_target));
+    }
+    if endpoints.target.client.client_place == Some(Client::Pod) {
+        for (endpoint, options) in [(&target, of_target), (&source, of_source)] {
+            if let Endpoint::Object(object) = endpoint {
+                asked.push(Asked { is_for_client: true, ..Asked::new(Way::Exec, object, options) });
+            }
+        }
     }
     let mut found = Lacking::default();
+    let mut pods: Vec<Lacking> = vec![];
     let mut servers: Vec<(Access, ApiServer)> = vec![];
     for asked in asked {
         // A credential plugin is run once for a cluster.
@@ -64,9 +91,14 @@ pub(super) async fn lacking(endpoints: &Endpoints, freezes: bool) -> Result<Lack
             Some((_, server)) => server.clone(),
             None => cluster::connect(&access).await?,
         };
-        let asking = Box::pin(ask(&server, &asked, &mut found)).await;
-        asking.map_err(|error| Error::new(Exit::Refused, error))?;
+        let lacking = Box::pin(ask(&server, &asked)).await;
+        let lacking = lacking.map_err(|error| Error::new(Exit::Refused, error))?;
         servers.push((access, server));
+        if asked.is_for_client { pods.push(lacking) } else { found.add(lacking) }
+    }
+    // The first of them is asked first in a move too.
+    if pods.iter().all(|lacking| lacking.is_in_the_way) {
+        pods.into_iter().take(1).for_each(|lacking| found.add(lacking));
     }
     Ok(found)
 }
@@ -77,14 +109,15 @@ fn ways_of(object: &ObjectRef, options: &ObjectOptions<'_>) -> Vec<Way> {
     [Some(Way::Connect), is_verified.then_some(Way::VerifyFull)].into_iter().flatten().collect()
 }
 
-async fn ask(server: &ApiServer, asked: &Asked<'_>, found: &mut Lacking) -> Result<(), ApiError> {
-    let Asked { way, object, options } = asked;
+async fn ask(server: &ApiServer, asked: &Asked<'_>) -> Result<Lacking, ApiError> {
+    let Asked { way, object, options, .. } = asked;
     let secret = options.secret.map(|secret| &*secret.name);
     let rights = rights::rights(*way, &Server { object, secret }, Place::Application);
     let rights = certain(*way, object, secret, rights, server).await?;
     let lacking = rights::lacking(server, server.namespace(), &rights).await?;
+    let mut found = Lacking::default();
     if lacking.is_empty() {
-        return Ok(());
+        return Ok(found);
     }
     let account = server.account().await?;
     for right in lacking {
@@ -97,11 +130,9 @@ async fn ask(server: &ApiServer, asked: &Asked<'_>, found: &mut Lacking) -> Resu
             right,
             is_optional,
         };
-        if !found.missing.contains(&missing) {
-            found.missing.push(missing);
-        }
+        found.missing.push(missing);
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Without the rights on Secrets whose names only the pod's environment knows, and with the names that a Cluster has given

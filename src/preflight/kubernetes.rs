@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, blocking, warning};
+use super::{Finding, blocking, note, warning};
 use crate::cutover::freeze::FreezePlan;
 use crate::kubernetes::cnpg::ClusterSpec;
 use crate::kubernetes::rights::Right;
 use crate::kubernetes::role::{Role, Subject, combined};
 use crate::kubernetes::{ClusterLook, DataVolume, Instance, ReclaimPolicy, SharedMemory};
 use crate::report::bytes;
+use crate::schema::{ClientPlace, ClientTools};
 use crate::survey::Needs;
 
 /// What was seen in Kubernetes, and what is known of the move.
@@ -24,6 +25,8 @@ pub struct Objects<'a> {
     pub needs: Option<&'a Needs>,
     /// What the builds of indexes may take together, in bytes, where it is known.
     pub index_memory: Option<u64>,
+    /// What definitions are read with, if there is anything.
+    pub client_tools: Option<&'a ClientTools>,
     /// Whether somebody creates extensions that only a superuser may, where that is known.
     pub creates_extensions: Option<bool>,
 }
@@ -43,7 +46,8 @@ pub fn findings(objects: &Objects<'_>) -> Vec<Finding> {
         .concat()
     });
     let of_sides = of_source.into_iter().chain(of_target).flatten();
-    objects.freeze.map(obstacles).into_iter().flatten().chain(of_sides).collect()
+    let beside = objects.client_tools.and_then(client_tools);
+    objects.freeze.map(obstacles).into_iter().flatten().chain(of_sides).chain(beside).collect()
 }
 
 /// A right that the account of a cluster lacks.
@@ -285,6 +289,17 @@ fn shared_memory(target: &ClusterLook, index_memory: Option<u64>) -> Vec<Finding
             (limit >> 20).max(16)
         ),
     )]
+}
+
+/// Where they are run that this machine has not.
+fn client_tools(tools: &ClientTools) -> Option<Finding> {
+    let ClientPlace::Pod(pod) = &tools.place else { return None };
+    Some(note(
+        "client-in-pod",
+        format!("pg_dump and pg_restore are run in {pod}"),
+        format!("version {}; another server is reached at the address of its pod", tools.version),
+        "nothing, as long as no network policy keeps the pods apart",
+    ))
 }
 
 fn obstacles(plan: &FreezePlan) -> Vec<Finding> {

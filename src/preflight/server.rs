@@ -145,7 +145,7 @@ fn client_tools(input: &Input<'_>) -> Vec<Finding> {
         Ok(tools) if i64::from(tools.version.major) < i64::from(needed) => vec![blocking(
             "client-tools",
             "pg_dump is older than a server",
-            format!("{} is version {}, needed is {needed}", tools.pg_dump.display(), tools.version),
+            format!("found {tools}, needed is {needed}"),
             format!(
                 "install PostgreSQL's client programs of version {needed}, or name them with --client-directory"
             ),
@@ -154,12 +154,11 @@ fn client_tools(input: &Input<'_>) -> Vec<Finding> {
         Err(error) => {
             let cause =
                 std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            let hint = error.hint().unwrap_or_default();
             vec![blocking(
                 "client-tools",
                 "pg_dump and pg_restore cannot be used",
                 format!("{error}{cause}"),
-                format!("{hint} (--client-directory)"),
+                error.hint().unwrap_or_default(),
             )]
         }
     }

@@ -79,6 +79,8 @@ impl Context<'_> {
             freeze: objects.freeze.as_ref(),
             needs: None,
             index_memory: self.settings.index_memory,
+            // Only a check tells it.
+            client_tools: None,
             creates_extensions: Some(self.creates_extensions(checked)),
         });
         // Told note by note when it freezes.

@@ -156,7 +156,7 @@ impl Context<'_> {
             versions: Versions {
                 source: checked.source.server.version.clone(),
                 target: checked.target.server.version.clone(),
-                client_tools: checked.tools.as_ref().ok().map(|tools| tools.version.to_string()),
+                client_tools: checked.tools.as_ref().ok().map(ToString::to_string),
                 extensions: planned::extensions(checked),
             },
             findings: checked.findings.clone(),

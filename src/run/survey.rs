@@ -137,6 +137,7 @@ impl Context<'_> {
             freeze: objects.freeze.as_ref(),
             needs: Some(&summary.needs),
             index_memory: plan.as_ref().map(|plan| plan.index_memory),
+            client_tools: checked.tools.as_ref().ok(),
             creates_extensions: Some(creates_extensions),
         }));
         preflight::sort(&mut checked.findings);

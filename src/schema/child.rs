@@ -1,16 +1,18 @@
-//! Running `pg_dump` and `pg_restore`.
+//! Running `pg_dump` and `pg_restore` on this machine.
 //!
 //! A child has a cleared environment (`LC_ALL=C`, so that its messages can be read, and `PGPASSFILE`), an
 //! absolute program, no standard input, and no secret in its arguments: the password goes into a file of mode
 //! 0600 in a private directory of mode 0700, below one that the caller names, that lives as long as the child. It is killed and reaped when the
 //! caller gives up, when it is cancelled, and when it shows no sign of life for too long.
 
+mod error;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,9 +23,10 @@ use tokio::process::Command;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Class, Fault};
 use crate::kubernetes::Bridge;
 use crate::pg::{ConnInfo, ConnInfoError};
+
+pub use error::ChildError;
 
 /// How a child reaches a server.
 #[derive(Debug, Clone, Default)]
@@ -54,97 +57,6 @@ pub struct ChildLimits {
     pub stall: Duration,
     /// Cancelled by the caller.
     pub cancel: CancellationToken,
-}
-
-impl ChildLimits {
-    /// Limits for a command that answers at once.
-    pub(super) fn short() -> Self {
-        ChildLimits { stall: Duration::from_secs(10), cancel: CancellationToken::new() }
-    }
-}
-
-/// Why a child's work is not done.
-#[derive(Debug, thiserror::Error)]
-pub enum ChildError {
-    /// It could not be started, or its output not be read.
-    #[error("could not run {program}")]
-    Start {
-        /// The program.
-        program: String,
-        /// The system's error.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The password file could not be written.
-    #[error("could not write a private password file in {directory}")]
-    Passfile {
-        /// The directory of temporary files.
-        directory: String,
-        /// The system's error.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The socket that leads to the pod could not be made.
-    #[error("could not make a socket that leads to the pod")]
-    Socket(#[source] std::io::Error),
-    /// It ended with an error.
-    #[error("{program} failed ({status}): {message}")]
-    Failed {
-        /// The program.
-        program: String,
-        /// How it ended.
-        status: ExitStatus,
-        /// Its own errors, one line each.
-        message: String,
-    },
-    /// It was silent for too long.
-    #[error("{program} showed no progress for {} s; last it said: {last}", stall.as_secs())]
-    Stalled {
-        /// The program.
-        program: String,
-        /// The limit.
-        stall: Duration,
-        /// The last line of its messages.
-        last: String,
-    },
-    /// The caller cancelled.
-    #[error("{program} was cancelled")]
-    Cancelled {
-        /// The program.
-        program: String,
-    },
-}
-
-/// libpq's own words for a connection that could not be made or broke off.
-const BROKEN: [&str; 7] = [
-    "server closed the connection",
-    "SSL connection has been closed unexpectedly",
-    "could not receive data from server",
-    "could not send data to server",
-    "could not connect",
-    "Connection refused",
-    "connection to server",
-];
-
-impl Fault for ChildError {
-    fn class(&self) -> Class {
-        Class::Environment
-    }
-
-    fn is_retryable(&self) -> bool {
-        matches!(self, ChildError::Stalled { .. })
-            || matches!(self, ChildError::Failed { message, .. }
-                if BROKEN.iter().any(|text| message.contains(text)))
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            ChildError::Stalled { .. } => {
-                Some("look in pg_stat_activity and pg_locks for what it waits for".to_owned())
-            }
-            _ => None,
-        }
-    }
 }
 
 /// What a child that succeeded wrote.
@@ -262,7 +174,7 @@ impl Alive {
 }
 
 /// A child's errors without the notes of `--verbose`, on one line; its last line if it names none.
-fn own_errors(stderr: &str) -> String {
+pub(super) fn own_errors(stderr: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     let mut is_error = false;
     for line in stderr.lines() {

@@ -1,22 +1,38 @@
 //! Finding `pg_dump` and `pg_restore`.
 //!
-//! Takes directories (the library reads no environment: the caller hands in `PATH`); gives absolute paths and
+//! Takes directories (the library reads no environment: the caller hands in `PATH`) and pods; gives tools with
 //! their version. The rule: the client's major version is at least that of both servers, since `pg_dump` refuses
 //! newer servers; of several that will do the oldest is taken, since a newer one may write what an older
-//! target does not know. When none will do, the error names what was found where, and what to install.
+//! target does not know. Those of a pod are looked for where this machine has none that will do, the target's first: as
+//! new as its server. When none will do, the error names what was found where, and what to install.
 //!
 //! Debian's `/usr/bin/pg_dump` is not looked at unless it is named: it is a script (`pg_wrapper`) that starts one of
 //! the installed versions, which are candidates themselves.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::child::{ChildError, ChildLimits, run};
+use super::pod::{ClientPod, NoPod};
+use super::tools::{ClientPlace, ClientTools, ProbeError};
 use crate::error::{Class, Fault};
+use crate::kubernetes::Route;
+use crate::pg::server_error::describe_chain;
+
+/// On which machine to look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ClientChoice {
+    /// On this one; in a pod, if there is none that will do, and no directory is named.
+    #[default]
+    Auto,
+    /// On this one.
+    Local,
+    /// In a pod.
+    Pod,
+}
 
 /// Where to look.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ClientSearch {
     /// The directory that the user named; nothing else is looked at then.
     pub directory: Option<PathBuf>,
@@ -24,32 +40,23 @@ pub struct ClientSearch {
     pub candidates: Vec<PathBuf>,
     /// The value of `PATH`, searched after the candidates.
     pub path: Option<OsString>,
+    /// On which machine.
+    pub choice: ClientChoice,
+    /// The pods that are asked one after the other, or why there are none.
+    pub pods: Result<Vec<Arc<Route>>, NoPod>,
 }
 
-/// A version of the client tools.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ClientVersion {
-    /// The major version.
-    pub major: u32,
-    /// As the tool tells it: `17.6 (Debian 17.6-1)`.
-    pub text: String,
-}
-
-impl fmt::Display for ClientVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+/// Nowhere, and in no pod.
+impl Default for ClientSearch {
+    fn default() -> Self {
+        ClientSearch {
+            directory: None,
+            candidates: vec![],
+            path: None,
+            choice: ClientChoice::default(),
+            pods: Err(NoPod::NoObject),
+        }
     }
-}
-
-/// The pair of tools, of one version.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct ClientTools {
-    /// Absolute path of `pg_dump`.
-    pub pg_dump: PathBuf,
-    /// Absolute path of `pg_restore`.
-    pub pg_restore: PathBuf,
-    /// Their version.
-    pub version: ClientVersion,
 }
 
 /// Why no client tools can be used.
@@ -80,47 +87,68 @@ pub enum ClientError {
         #[source]
         cause: ProbeError,
     },
-}
-
-/// Why one directory's tools cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
-    /// A tool could not be run.
+    /// No pod may be looked into.
+    #[error("pg_dump and pg_restore cannot be run in a pod")]
+    NoPod(#[from] NoPod),
+    /// Nothing that will do was found in a pod.
+    #[error("no pod has pg_dump and pg_restore of version {needed} or newer: {}", seen.join("; "))]
+    InPods {
+        /// What there is in each.
+        seen: Vec<String>,
+        /// The major version that is needed.
+        needed: u32,
+        /// The next step, if one of them has one.
+        hint: Option<String>,
+    },
+    /// Neither on this machine nor in a pod.
+    #[error("{here}; nor is there a pod for it: {elsewhere}")]
+    Nowhere {
+        /// What was found on this machine.
+        here: Box<ClientError>,
+        /// What was found in pods.
+        elsewhere: String,
+        /// The next step there, if there is one.
+        hint: Option<String>,
+    },
+    /// Not on this machine, and pods were not asked for.
     #[error(transparent)]
-    Child(#[from] ChildError),
-    /// A tool's answer to `--version` has another form.
-    #[error("`{tool} --version` answered `{answer}`")]
-    Version {
-        /// The tool.
-        tool: &'static str,
-        /// Its answer.
-        answer: String,
-    },
-    /// Two versions in one directory.
-    #[error("pg_dump is version {dump}, pg_restore is version {restore}")]
-    Mixed {
-        /// Version of `pg_dump`.
-        dump: String,
-        /// Version of `pg_restore`.
-        restore: String,
-    },
+    NotHere(Box<ClientError>),
 }
 
 impl Fault for ClientError {
     fn class(&self) -> Class {
-        Class::Environment
+        match self {
+            ClientError::NoPod(error) => error.class(),
+            _ => Class::Environment,
+        }
     }
 
     fn hint(&self) -> Option<String> {
-        Some(match self {
-            ClientError::Missing { needed, .. } | ClientError::TooOld { needed, .. } => format!(
+        let either = |here: &ClientError, other: &str| {
+            here.hint().map_or_else(|| other.to_owned(), |hint| format!("{hint}, or {other}"))
+        };
+        match self {
+            ClientError::Missing { needed, .. } | ClientError::TooOld { needed, .. } => Some(format!(
                 "install PostgreSQL's client programs of version {needed} (package postgresql-client-{needed} \
-                 on Debian and Ubuntu, postgresql{needed} on Red Hat), or name their directory"
+                 on Debian and Ubuntu, postgresql{needed} on Red Hat), or name their directory with --client-directory"
+            )),
+            ClientError::Unusable { .. } => Some(
+                "name the directory that holds pg_dump and pg_restore of one version with --client-directory"
+                    .to_owned(),
             ),
-            ClientError::Unusable { .. } => {
-                "name the directory that holds pg_dump and pg_restore of one version".to_owned()
-            }
-        })
+            ClientError::NoPod(error) => Some(match error.hint() {
+                Some(hint) => format!("{hint}, or leave --client pod away"),
+                None => "leave --client pod away".to_owned(),
+            }),
+            ClientError::InPods { needed, hint, .. } => hint.clone().or_else(|| {
+                Some(format!("install PostgreSQL's client programs of version {needed} on this machine"))
+            }),
+            ClientError::Nowhere { here, hint, .. } => match hint {
+                Some(hint) => Some(either(here, hint)),
+                None => here.hint(),
+            },
+            ClientError::NotHere(here) => Some(either(here, "run those of a pod: --client pod")),
+        }
     }
 }
 
@@ -131,36 +159,78 @@ fn display_list(items: &[String]) -> String {
 impl ClientTools {
     /// The oldest tools that are not older than `needed`, the newer major version of the two servers.
     pub async fn find(search: &ClientSearch, needed: u32) -> Result<ClientTools, ClientError> {
-        let directories = search.directories();
-        let mut found: Vec<ClientTools> = Vec::new();
-        for directory in &directories {
-            match ClientTools::probe(directory).await {
-                Ok(Some(tools)) => found.push(tools),
-                Err(cause) if search.directory.is_some() => {
-                    return Err(ClientError::Unusable { directory: directory.display().to_string(), cause });
-                }
-                // A broken installation beside a good one is no reason to stop.
-                Ok(None) | Err(_) => {}
+        if search.choice == ClientChoice::Pod {
+            let routes = search.pods.as_ref().map_err(NoPod::clone)?;
+            let none = |Unsuitable { seen, hint }| ClientError::InPods { seen, needed, hint };
+            return in_pods(routes, needed).await.map_err(none);
+        }
+        let here = match on_this_machine(search, needed).await {
+            Ok(tools) => return Ok(tools),
+            Err(error) => error,
+        };
+        let may_leave = search.choice == ClientChoice::Auto && search.directory.is_none();
+        let (elsewhere, hint) = match &search.pods {
+            Ok(_) if !may_leave => return Err(ClientError::NotHere(Box::new(here))),
+            Ok(routes) => match in_pods(routes, needed).await {
+                Ok(tools) => return Ok(tools),
+                Err(Unsuitable { seen, hint }) => (seen.join("; "), hint),
+            },
+            // Of pods nobody has thought.
+            Err(NoPod::NoObject) => return Err(here),
+            Err(_) if !may_leave => return Err(here),
+            Err(reason) => (reason.to_string(), reason.hint()),
+        };
+        Err(ClientError::Nowhere { here: Box::new(here), elsewhere, hint })
+    }
+}
+
+async fn on_this_machine(search: &ClientSearch, needed: u32) -> Result<ClientTools, ClientError> {
+    let directories = search.directories();
+    let mut found: Vec<ClientTools> = Vec::new();
+    for directory in &directories {
+        match in_directory(directory).await {
+            Ok(Some(tools)) => found.push(tools),
+            Err(cause) if search.directory.is_some() => {
+                return Err(ClientError::Unusable { directory: directory.display().to_string(), cause });
+            }
+            // A broken installation beside a good one is no reason to stop.
+            Ok(None) | Err(_) => {}
+        }
+    }
+    choose(found, needed, &directories)
+}
+
+/// The tools of one directory; `None` if it does not hold both.
+async fn in_directory(directory: &Path) -> Result<Option<ClientTools>, ProbeError> {
+    // A child's program is never looked up: an absolute path is.
+    let Ok(directory) = std::path::absolute(directory) else { return Ok(None) };
+    if !["pg_dump", "pg_restore"].iter().all(|tool| directory.join(tool).is_file()) {
+        return Ok(None);
+    }
+    ClientTools::probe(ClientPlace::Machine(directory)).await.map(Some)
+}
+
+/// What there is in pods that will not do, and the next step there.
+struct Unsuitable {
+    seen: Vec<String>,
+    hint: Option<String>,
+}
+
+async fn in_pods(routes: &[Arc<Route>], needed: u32) -> Result<ClientTools, Unsuitable> {
+    let (mut seen, mut hint) = (Vec::new(), None);
+    for route in routes {
+        let place = ClientPlace::Pod(ClientPod::new(Arc::clone(route)));
+        let name = place.to_string();
+        match ClientTools::probe(place).await {
+            Ok(tools) if tools.version.major >= needed => return Ok(tools),
+            Ok(tools) => seen.push(tools.to_string()),
+            Err(error) => {
+                seen.push(format!("none in {name} ({})", describe_chain(&error)));
+                hint = hint.or(error.hint());
             }
         }
-        choose(found, needed, &directories)
     }
-
-    /// The tools of one directory; `None` if it does not hold both.
-    async fn probe(directory: &Path) -> Result<Option<ClientTools>, ProbeError> {
-        // A child's program is never looked up: an absolute path is.
-        let Ok(directory) = std::path::absolute(directory) else { return Ok(None) };
-        let (pg_dump, pg_restore) = (directory.join("pg_dump"), directory.join("pg_restore"));
-        if !pg_dump.is_file() || !pg_restore.is_file() {
-            return Ok(None);
-        }
-        let version = version_of(&pg_dump, "pg_dump").await?;
-        let restore = version_of(&pg_restore, "pg_restore").await?;
-        if version != restore {
-            return Err(ProbeError::Mixed { dump: version.text, restore: restore.text });
-        }
-        Ok(Some(ClientTools { pg_dump, pg_restore, version }))
-    }
+    Err(Unsuitable { seen, hint })
 }
 
 impl ClientSearch {
@@ -189,13 +259,7 @@ fn choose(found: Vec<ClientTools>, needed: u32, directories: &[PathBuf]) -> Resu
         let searched = directories.iter().map(|directory| directory.display().to_string()).collect();
         return Err(ClientError::Missing { searched, needed });
     }
-    let described = found
-        .iter()
-        .map(|tools| {
-            let directory = tools.pg_dump.parent().unwrap_or(&tools.pg_dump);
-            format!("{} in {}", tools.version, directory.display())
-        })
-        .collect();
+    let described = found.iter().map(ToString::to_string).collect();
     // min_by_key keeps the first of equals: candidates before PATH.
     found
         .into_iter()
@@ -204,51 +268,21 @@ fn choose(found: Vec<ClientTools>, needed: u32, directories: &[PathBuf]) -> Resu
         .ok_or(ClientError::TooOld { found: described, needed })
 }
 
-async fn version_of(program: &Path, tool: &'static str) -> Result<ClientVersion, ProbeError> {
-    let arguments = [OsString::from("--version")];
-    let output = run(program, &arguments, None, &ChildLimits::short()).await?;
-    let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    parse_version(tool, &answer).ok_or(ProbeError::Version { tool, answer })
-}
-
-/// `pg_dump (PostgreSQL) 17.6 (Debian 17.6-1)`; development versions are `18beta1`, `19devel`.
-fn parse_version(tool: &str, answer: &str) -> Option<ClientVersion> {
-    let text = answer.strip_prefix(tool)?.strip_prefix(" (PostgreSQL) ")?;
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    Some(ClientVersion { major: text[..digits].parse().ok()?, text: text.to_owned() })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::tools::ClientVersion;
     use super::*;
 
     fn tools(major: u32, directory: &str) -> ClientTools {
         let version = ClientVersion { major, text: format!("{major}.1") };
-        ClientTools {
-            pg_dump: Path::new(directory).join("pg_dump"),
-            pg_restore: Path::new(directory).join("pg_restore"),
-            version,
-        }
-    }
-
-    #[test]
-    fn versions_are_read_from_all_forms() {
-        for (answer, major) in [
-            ("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", 15),
-            ("pg_dump (PostgreSQL) 18.4", 18),
-            ("pg_dump (PostgreSQL) 19devel", 19),
-        ] {
-            assert_eq!(parse_version("pg_dump", answer).map(|version| version.major), Some(major));
-        }
-        assert_eq!(parse_version("pg_dump", "pg_dump (EnterpriseDB) x"), None);
-        assert_eq!(parse_version("pg_dump", "bash: not found"), None);
+        ClientTools { place: ClientPlace::Machine(directory.into()), version }
     }
 
     #[test]
     fn the_oldest_sufficient_version_is_taken() {
         let found = vec![tools(18, "/c"), tools(15, "/a"), tools(17, "/b"), tools(17, "/d")];
         let chosen = choose(found.clone(), 16, &[]).expect("17 will do");
-        assert_eq!(chosen.pg_dump, Path::new("/b/pg_dump"));
+        assert_eq!(chosen.to_string(), "17.1 in /b");
         let error = choose(found, 19, &[]).expect_err("none will do");
         let message = error.to_string();
         assert!(message.contains("19 or newer") && message.contains("17.1 in /b"), "{message}");
@@ -273,6 +307,7 @@ mod tests {
             directory: Some("/only".into()),
             candidates: vec!["/a".into()],
             path: Some("/b:/c".into()),
+            ..ClientSearch::default()
         };
         assert_eq!(search.directories(), [PathBuf::from("/only")]);
         let search = ClientSearch { directory: None, ..search };

@@ -6,15 +6,14 @@
 //!
 //! The archive is in UTF-8, whatever the server's encoding: its statements are sent over a session in UTF-8.
 
-use std::ffi::OsString;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::child::{ChildEndpoint, ChildError, ChildLimits, own_warnings, run};
-use super::client::ClientTools;
+use super::child::{ChildEndpoint, ChildError, ChildLimits, own_warnings};
 use super::entry::Entry;
 use super::script::{self, ScriptError};
+use super::tools::ClientTools;
 use crate::error::{Class, Fault, Side};
 
 /// How long `pg_dump` waits for a lock: as long as sessions do (`sql/session/pin.sql`).
@@ -106,7 +105,10 @@ impl Fault for DumpError {
     }
 
     fn is_retryable(&self) -> bool {
-        matches!(self, DumpError::Dump { cause, .. } if cause.is_retryable())
+        match self {
+            DumpError::Dump { cause, .. } | DumpError::Restore { cause, .. } => cause.is_retryable(),
+            _ => false,
+        }
     }
 
     fn lock_timeout(&self) -> Option<Side> {
@@ -138,16 +140,10 @@ pub async fn dump_schema(request: &DumpRequest<'_>) -> Result<SchemaDump, DumpEr
         .mode(0o600)
         .open(archive)
         .map_err(|cause| DumpError::Archive { path: archive.display().to_string(), cause })?;
-    let scratch = archive.parent().unwrap_or(archive);
     let begun = Instant::now();
-    let output = run(
-        &request.tools.pg_dump,
-        &dump_arguments(request),
-        Some((request.endpoint, scratch)),
-        request.limits,
-    )
-    .await
-    .map_err(|cause| {
+    let dumped =
+        request.tools.dump(&dump_arguments(request), request.endpoint, archive, request.limits).await;
+    let messages = dumped.map_err(|cause| {
         // The server may speak another language; this is pg_dump's own word for the statement that failed. A table that
         // the role may not read is refused there too, and at once.
         let is_lock = matches!(&cause, ChildError::Failed { message, .. } if message.contains("LOCK TABLE"));
@@ -155,7 +151,7 @@ pub async fn dump_schema(request: &DumpRequest<'_>) -> Result<SchemaDump, DumpEr
         DumpError::Dump { side: request.side, is_lock_timeout, cause }
     })?;
     let entries = entries_of(request.tools, archive, request.limits).await?;
-    Ok(SchemaDump { entries, warnings: own_warnings(&output.stderr), archive: archive.to_owned() })
+    Ok(SchemaDump { entries, warnings: own_warnings(&messages), archive: archive.to_owned() })
 }
 
 /// The same without the archive, which may hold passwords: it goes, and so does one that a killed process has left.
@@ -171,8 +167,8 @@ pub async fn read_schema(request: &DumpRequest<'_>) -> Result<SchemaDump, DumpEr
     dump_schema(request).await
 }
 
-fn dump_arguments(request: &DumpRequest<'_>) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = [
+fn dump_arguments(request: &DumpRequest<'_>) -> Vec<String> {
+    let mut arguments: Vec<String> = [
         "--format=custom",
         "--schema-only",
         // Large objects are copied with the rows; the name is older than --no-large-objects and still taken.
@@ -183,16 +179,15 @@ fn dump_arguments(request: &DumpRequest<'_>) -> Vec<OsString> {
         // Its notes are the sign of life.
         "--verbose",
     ]
-    .map(OsString::from)
+    .map(str::to_owned)
     .into();
     if request.tools.version.major >= 18 {
-        arguments.push("--no-statistics".into());
+        arguments.push("--no-statistics".to_owned());
     }
     if let Some(snapshot) = request.snapshot {
-        arguments.push(format!("--snapshot={snapshot}").into());
+        arguments.push(format!("--snapshot={snapshot}"));
     }
-    arguments.push(format!("--lock-wait-timeout={}", lock_wait(request).as_millis()).into());
-    arguments.push(with_path("--file=", request.archive));
+    arguments.push(format!("--lock-wait-timeout={}", lock_wait(request).as_millis()));
     arguments
 }
 
@@ -201,30 +196,17 @@ fn lock_wait(request: &DumpRequest<'_>) -> Duration {
     LOCK_WAIT.min(request.limits.stall / 2)
 }
 
-fn with_path(option: &str, path: &Path) -> OsString {
-    let mut argument = OsString::from(option);
-    argument.push(path);
-    argument
-}
-
 async fn entries_of(
     tools: &ClientTools,
     archive: &Path,
     limits: &ChildLimits,
 ) -> Result<Vec<Entry>, DumpError> {
-    let restore = async |options: &[&str]| {
-        let mut arguments: Vec<OsString> = options.iter().map(OsString::from).collect();
-        arguments.push("--no-tablespaces".into());
-        // A path never looks like an option.
-        arguments.push("--".into());
-        arguments.push(archive.into());
-        let output = run(&tools.pg_restore, &arguments, None, limits)
-            .await
-            .map_err(|cause| DumpError::Restore { path: archive.display().to_string(), cause })?;
-        text(output.stdout)
+    let restore = async |arguments: &[&str]| {
+        let output = tools.restore(arguments, archive, limits).await;
+        text(output.map_err(|cause| DumpError::Restore { path: archive.display().to_string(), cause })?)
     };
-    let script = restore(&["--file=-", "--verbose"]).await?;
-    let list = restore(&["--list"]).await?;
+    let script = restore(&["--file=-", "--verbose", "--no-tablespaces"]).await?;
+    let list = restore(&["--list", "--no-tablespaces"]).await?;
     Ok(script::parse(&script, &list)?)
 }
 

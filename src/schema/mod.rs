@@ -7,12 +7,12 @@
 //! one, over a session with [`SESSION_SETTINGS`].
 //!
 //! Promises: the entries are those of `pg_restore --list`, in the order in which `pg_restore` applies them, or
-//! there is an error; no statement is dropped without a rule that names it; secrets reach the children by
-//! passfile only. What fails here fails before anything is written to the target.
+//! there is an error; no statement is dropped without a rule that names it; secrets reach the programs by
+//! passfile, or by their input in a pod. What fails here fails before anything is written to the target.
 //!
 //! ```text
-//! client (find pg_dump) -> dump (archive, script) -> lexer -> script (entries) -> rewrite -> statements
-//!                                                                  '-> normalize (compare two dumps)
+//! client (find pg_dump) -> tools (run it) -> dump (archive, script) -> lexer -> script (entries) -> rewrite -> statements
+//!                                                                                                '-> normalize (compare two dumps)
 //! ```
 
 pub mod apply;
@@ -22,22 +22,26 @@ pub mod dump;
 pub mod entry;
 pub mod lexer;
 pub mod normalize;
+pub mod pod;
 pub mod privilege;
 pub mod rewrite;
 pub mod script;
 pub mod split;
 pub mod statement;
+pub mod tools;
 
 pub(crate) use child::remove_leftovers;
 pub use child::{ChildEndpoint, ChildError, ChildLimits};
-pub use client::{ClientError, ClientSearch, ClientTools, ClientVersion};
+pub use client::{ClientChoice, ClientError, ClientSearch};
 pub use dump::{DumpError, DumpRequest, SchemaDump, dump_schema, read_schema};
 pub use entry::{Entry, EntryClass, Section};
 pub use normalize::{Comparison, Difference, EntryKey, Tolerance, Tolerated, compare};
+pub use pod::{ClientPod, NoPod, pods};
 pub use privilege::superuser_reason;
 pub use rewrite::{Change, Rewrite};
 pub use script::ScriptError;
 pub use statement::{IndexColumn, IndexStatement, UniqueConstraint, index_statement, unique_constraint};
+pub use tools::{ClientPlace, ClientTools, ClientVersion};
 
 /// What the script's preamble sets and its statements rely on; the session that applies them sets the same.
 /// Timeouts and encodings are the session's own business and are not repeated here.

@@ -10,8 +10,9 @@ use pgmove::schema::rewrite::{
     owners, rights, types, vector_index,
 };
 use pgmove::schema::{
-    Change, ChildEndpoint, ChildLimits, ClientSearch, ClientTools, Difference, DumpError, DumpRequest, Entry,
-    EntryClass, SESSION_SETTINGS, SchemaDump, Section, Tolerance, compare, dump_schema, superuser_reason,
+    Change, ChildEndpoint, ChildLimits, ClientPlace, ClientSearch, ClientTools, Difference, DumpError,
+    DumpRequest, Entry, EntryClass, SESSION_SETTINGS, SchemaDump, Section, Tolerance, compare, dump_schema,
+    superuser_reason,
 };
 use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
@@ -98,7 +99,8 @@ async fn major(client: &Client) -> i32 {
 /// The sections are `pg_restore`'s own, but for rights and for what describes other entries.
 fn check_sections(tools: &ClientTools, dumped: &SchemaDump) {
     for (name, section) in [("pre-data", Section::PreData), ("post-data", Section::PostData)] {
-        let output = std::process::Command::new(&tools.pg_restore)
+        let ClientPlace::Machine(directory) = &tools.place else { panic!("{tools}") };
+        let output = std::process::Command::new(directory.join("pg_restore"))
             .args(["--list", "--section", name])
             .arg(&dumped.archive)
             .output()

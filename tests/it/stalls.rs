@@ -34,7 +34,7 @@ fn settings(source: &str, target: &str, run_dir: &std::path::Path) -> RunSetting
         target_admin: None,
         substitute: Substitute::None,
         operator: None,
-        client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
+        client: ClientSearch { directory: Some(clients), ..ClientSearch::default() },
         stall: STALL,
     };
     RunSettings { jobs: Some(2), accept_writes: true, ..RunSettings::new(connections, run_dir.to_owned()) }

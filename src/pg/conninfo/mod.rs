@@ -296,6 +296,12 @@ impl ConnInfo {
         }
     }
 
+    /// The same login over TCP to this address, without a name of its own.
+    #[must_use]
+    pub fn at_address(&self, address: IpAddr, port: u16) -> ConnInfo {
+        ConnInfo { host: Host::Name(address.to_string()), address: None, port, ..self.clone() }
+    }
+
     /// The same login, but over tunnels to a pod; the host becomes the name that the server's certificate must carry.
     /// The connection to the API server is encrypted already, so `sslmode=disable` is the mode to parse it with, unless
     /// TLS to the server itself is wanted.

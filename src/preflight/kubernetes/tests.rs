@@ -64,6 +64,7 @@ impl World {
             freeze: Some(&self.freeze),
             needs: None,
             index_memory: Some(self.index_memory),
+            client_tools: None,
             creates_extensions: self.creates_extensions,
         })
     }

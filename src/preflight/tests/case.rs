@@ -1,7 +1,5 @@
 //! A clean pair of databases, for one thing at a time to go wrong in.
 
-use std::path::PathBuf;
-
 use crate::catalog::{
     AvailableExtension, Catalog, ClientSession, Column, Database, DatabaseIdentity, Extension, Index,
     IndexKey, LargeObjects, LocaleProvider, Persistence, ReplicaIdentity, Role, RowSecurity, Schema, Server,
@@ -11,7 +9,7 @@ use crate::catalog::{
 use crate::pg::{Oid, QualifiedName};
 use crate::plan::VectorIndexChoice;
 use crate::preflight::{self, Finding, Input, Ledger, NamedObject, ObjectKind, Rights};
-use crate::schema::{ClientError, ClientTools, ClientVersion};
+use crate::schema::{ClientError, ClientPlace, ClientTools, ClientVersion};
 
 /// All that an [`Input`] borrows.
 #[expect(clippy::struct_excessive_bools, reason = "as the input of the check")]
@@ -179,8 +177,7 @@ pub(crate) fn extension(name: &str, version: &str) -> Extension {
 
 pub(crate) fn tools(major: u32) -> ClientTools {
     ClientTools {
-        pg_dump: PathBuf::from("/usr/lib/postgresql/bin/pg_dump"),
-        pg_restore: PathBuf::from("/usr/lib/postgresql/bin/pg_restore"),
+        place: ClientPlace::Machine("/usr/lib/postgresql/bin".into()),
         version: ClientVersion { major, text: format!("{major}.1") },
     }
 }

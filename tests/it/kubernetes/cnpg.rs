@@ -15,6 +15,11 @@ pub(super) struct Login<'a> {
 
 /// A Cluster of two instances, with the Secrets that its operator makes; the primary is pod `immich-postgres-1`.
 pub(super) fn cluster(namespace: &Namespace, login: &Login<'_>) {
+    cluster_at(namespace, login, 5432);
+}
+
+/// The same, whose pods say that their server has this port.
+pub(super) fn cluster_at(namespace: &Namespace, login: &Login<'_>, port: u16) {
     let Login { user, password, database } = login;
     let text = include_str!("../../fixtures/kubernetes/cluster.json");
     let mut cluster: Value = serde_json::from_str(text).expect("a fixture is JSON");
@@ -35,7 +40,7 @@ pub(super) fn cluster(namespace: &Namespace, login: &Login<'_>) {
             "name": name, "labels": { "cnpg.io/cluster": "immich-postgres" },
         }, "spec": { "containers": [
             { "name": "postgres", "image": "registry/cloudnative-vectorchord:16.11-1.0.0", "ports": [
-                { "containerPort": 5432, "name": "postgresql" }, { "containerPort": 9187, "name": "metrics" },
+                { "containerPort": port, "name": "postgresql" }, { "containerPort": 9187, "name": "metrics" },
             ] },
         ] } });
         namespace.apply(&pod.to_string());

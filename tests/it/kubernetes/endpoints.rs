@@ -25,7 +25,7 @@ impl World {
         let namespace = Cluster::get().namespace();
         let target = Server::shared(18).database();
         let proxies = [source.server.port, target.server.port].map(Proxy::start);
-        legacy(&namespace, source);
+        legacy(&namespace, source, 5432);
         let login = Login { user: &target.name, password: Database::PASSWORD, database: &target.name };
         cnpg::cluster(&namespace, &login);
         namespace.forward("immich-postgres-0", proxies[0].port);
@@ -57,19 +57,21 @@ impl World {
     }
 }
 
-fn ended(command: &mut assert_cmd::Command) -> Ended {
+pub(super) fn ended(command: &mut assert_cmd::Command) -> Ended {
     let output = command.output().expect("pgmove runs");
     let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");
     Ended { code: output.status.code(), output: text }
 }
 
-/// A `StatefulSet` whose pod was made with the login of a database.
-fn legacy(namespace: &Namespace, source: &Database) {
+/// A `StatefulSet` whose pod was made with the login of a database, and says that its server has this port.
+pub(super) fn legacy(namespace: &Namespace, source: &Database, port: u16) {
     let login = json!({ "DB_USERNAME": source.name, "DB_PASSWORD": Database::PASSWORD });
     secret(namespace, "immich-secrets", &login);
     let from_secret = |key: &str| json!({ "secretKeyRef": { "name": "immich-secrets", "key": key } });
     let mut set = stateful_set("immich-postgres");
-    set["spec"]["template"]["spec"]["containers"][0]["env"] = json!([
+    let container = &mut set["spec"]["template"]["spec"]["containers"][0];
+    container["ports"][0]["containerPort"] = json!(port);
+    container["env"] = json!([
         { "name": "POSTGRES_USER", "valueFrom": from_secret("DB_USERNAME") },
         { "name": "POSTGRES_PASSWORD", "valueFrom": from_secret("DB_PASSWORD") },
         { "name": "POSTGRES_DB", "value": source.name },

@@ -8,6 +8,7 @@
 mod api_server;
 mod artifact;
 mod bridge;
+mod client;
 mod cluster;
 mod cnpg;
 mod control_plane;

@@ -57,13 +57,16 @@ pub(super) struct Move {
     /// The same for the target.
     pub(super) behind: &'static str,
     pub(super) target: Database,
+    /// Where client programs are looked for, by the logins of source and target.
+    pub(super) client: fn(&[Arc<ConnInfo>; 3]) -> ClientSearch,
     directory: tempfile::TempDir,
 }
 
 impl Move {
     /// From [`SOURCE`] to an empty database.
     pub(super) fn new(reach: Reach, [source, behind]: [&'static str; 2], target: Database) -> Move {
-        Move { reach, source, behind, target, directory: tempfile::tempdir().expect("a temporary directory") }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Move { reach, source, behind, target, client: newest, directory }
     }
 
     /// How it ended, and the reasons why something was tried again.
@@ -79,7 +82,8 @@ impl Move {
                         self.reach.conninfo(self.behind, &self.target.uri()).await,
                         self.reach.conninfo(self.behind, &self.target.admin_uri()).await,
                     ];
-                    let settings = settings(logins, &self.directory.path().join("run"), resume);
+                    let client = (self.client)(&logins);
+                    let settings = settings(logins, client, &self.directory.path().join("run"), resume);
                     run::run(&settings, &events, &CancellationToken::new()).await
                 })
             });
@@ -104,15 +108,25 @@ impl Move {
     }
 }
 
-fn settings([source, target, admin]: [Arc<ConnInfo>; 3], run_dir: &Path, resume: bool) -> RunSettings {
+/// Those of this machine.
+fn newest(_: &[Arc<ConnInfo>; 3]) -> ClientSearch {
     let clients = Install::all().last().expect("a server").client_bin_dir.clone();
+    ClientSearch { directory: Some(clients), ..ClientSearch::default() }
+}
+
+fn settings(
+    [source, target, admin]: [Arc<ConnInfo>; 3],
+    client: ClientSearch,
+    run_dir: &Path,
+    resume: bool,
+) -> RunSettings {
     let connections = Connections {
         source: Some(source),
         target,
         target_admin: Some(admin),
         substitute: Substitute::None,
         operator: None,
-        client: ClientSearch { directory: Some(clients), candidates: vec![], path: None },
+        client,
         stall: Duration::from_secs(5),
     };
     RunSettings { resume, jobs: Some(2), ..RunSettings::new(connections, run_dir.to_owned()) }

@@ -100,11 +100,16 @@ impl Namespace {
 
     /// Makes port-forwards to 5432 of this pod, and of any that takes its name later, reach a port of 127.0.0.1.
     pub(crate) fn forward(&self, pod: &str, port: u16) {
+        self.forward_from(pod, 5432, port);
+    }
+
+    /// The same of another port of the pod.
+    pub(crate) fn forward_from(&self, pod: &str, from: u16, port: u16) {
         let forward = json!({
             "apiVersion": "kwok.x-k8s.io/v1alpha1",
             "kind": "PortForward",
             "metadata": { "name": pod },
-            "spec": { "forwards": [{ "ports": [5432], "target": { "address": "127.0.0.1", "port": port } }] },
+            "spec": { "forwards": [{ "ports": [from], "target": { "address": "127.0.0.1", "port": port } }] },
         });
         self.apply(&forward.to_string());
     }

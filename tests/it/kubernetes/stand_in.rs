@@ -31,13 +31,12 @@ use tokio_tungstenite::{
 };
 
 use super::moving::Reach;
-use crate::support::{Server, client_path};
 
 mod exec;
 
 pub(crate) use exec::Loss;
 
-/// The port that PostgreSQL has in every pod.
+/// The port that PostgreSQL has in a pod that says no other one.
 const PORT: u16 = 5432;
 
 /// What a tunnel suffers when the client has sent the fault's words.
@@ -91,6 +90,10 @@ pub(crate) struct StandIn {
 #[derive(Default)]
 struct Shared {
     loss: Mutex<Option<Loss>>,
+    /// What the next programs lose, the last one first.
+    next_losses: Mutex<Vec<Loss>>,
+    /// The programs that were run, with their arguments.
+    commands: Mutex<Vec<Vec<String>>>,
     /// What is added to the environment of programs.
     environment: Mutex<Vec<(&'static str, OsString)>>,
     pods: Mutex<BTreeMap<String, Pod>>,
@@ -105,6 +108,8 @@ struct Shared {
 struct Pod {
     uid: String,
     server: u16,
+    /// The port that it says its server has.
+    port: u16,
 }
 
 fn uid_of(pod: &str) -> String {
@@ -118,9 +123,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl StandIn {
     /// With these pods, each in front of the server with this port.
     pub(crate) fn start(pods: &[(&str, u16)]) -> StandIn {
+        Self::with_ports(pods, |_| PORT)
+    }
+
+    /// The same, but programs in a pod reach each server too: at the pod's address and port.
+    pub(crate) fn with_addresses(pods: &[(&str, u16)]) -> StandIn {
+        Self::with_ports(pods, |server| server)
+    }
+
+    fn with_ports(pods: &[(&str, u16)], port: fn(u16) -> u16) -> StandIn {
         let shared = Arc::new(Shared::default());
         for (name, server) in pods {
-            let pod = Pod { uid: uid_of(name), server: *server };
+            let pod = Pod { uid: uid_of(name), server: *server, port: port(*server) };
             lock(&shared.pods).insert((*name).to_owned(), pod);
         }
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
@@ -151,20 +165,6 @@ impl StandIn {
     /// The way to it.
     pub(crate) fn reach(&self) -> Reach {
         Reach { kubeconfig: self.kubeconfig.clone(), namespace: "media".into() }
-    }
-
-    /// Has psql find a server, as its pod would: over its Unix socket, as the superuser and without a password.
-    pub(crate) fn lead(&self, server: &Server) {
-        *lock(&self.shared.environment) = vec![
-            ("PATH", client_path()),
-            ("PGHOST", server.directory().expect("a local server").into()),
-            ("PGPORT", server.port.to_string().into()),
-        ];
-    }
-
-    /// Has programs lose bytes from now on.
-    pub(crate) fn lose(&self, loss: Loss) {
-        *lock(&self.shared.loss) = Some(loss);
     }
 
     /// Sets the fault, in place of an earlier one.
@@ -221,13 +221,13 @@ impl Shared {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let (mut sink, source) = socket.split();
         for channel in [0, 1] {
-            let [low, high] = PORT.to_le_bytes();
+            let [low, high] = pod.port.to_le_bytes();
             let _ = sink.send(Message::binary(vec![channel, low, high])).await;
         }
         let server = match TcpStream::connect(("127.0.0.1", pod.server)).await {
             Ok(server) => server,
             Err(error) => {
-                let words = format!("\u{1}error forwarding port {PORT} to pod: {error}");
+                let words = format!("\u{1}error forwarding port {} to pod: {error}", pod.port);
                 let _ = sink.send(Message::binary(words.into_bytes())).await;
                 let _ = sink.send(close(1000)).await;
                 return;
@@ -372,10 +372,11 @@ fn description(name: &str, pod: &Pod) -> serde_json::Value {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": "media", "uid": pod.uid},
         "spec": {"containers": [{
-            "name": "postgres", "image": "postgres:16", "ports": [{"name": "postgresql", "containerPort": PORT}],
+            "name": "postgres", "image": "postgres:16", "ports": [{"name": "postgresql", "containerPort": pod.port}],
         }]},
         "status": {
             "phase": "Running",
+            "podIP": "127.0.0.1",
             "conditions": [{"type": "Ready", "status": "True"}],
             "containerStatuses": [{
                 "name": "postgres", "ready": true, "restartCount": 0, "image": "postgres:16", "imageID": "",

@@ -1,6 +1,6 @@
 //! `pods/exec`: runs the program on this machine, and loses bytes of it in silence where it is told to.
 
-use std::{process::Stdio, time::Duration};
+use std::{ffi::OsString, process::Stdio, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -12,7 +12,8 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Message, http::Uri};
 
-use super::{Shared, close, lock, upgrade};
+use super::{Shared, StandIn, close, lock, upgrade};
+use crate::support::{Server, client_path};
 
 /// How many bytes get through; more are lost, and nobody is told.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +34,47 @@ impl Loss {
         Loss { input: usize::MAX, output: usize::MAX, messages: usize::MAX, is_cut: false };
 }
 
+impl StandIn {
+    /// Has psql find a server, as its pod would: over its Unix socket, as the superuser and without a password.
+    pub(crate) fn lead(&self, server: &Server) {
+        *lock(&self.shared.environment) = vec![
+            ("PATH", client_path()),
+            ("PGHOST", server.directory().expect("a local server").into()),
+            ("PGPORT", server.port.to_string().into()),
+        ];
+    }
+
+    /// Has programs find others on this path, and what would lead them to no server.
+    pub(crate) fn offer(&self, path: OsString) {
+        *lock(&self.shared.environment) = vec![
+            ("PATH", path),
+            ("PGHOST", "elsewhere".into()),
+            ("PGPASSWORD", "wrong".into()),
+            ("PGSERVICE", "none".into()),
+            ("PGSSLMODE", "verify-full".into()),
+        ];
+    }
+
+    /// Has the next programs lose bytes, one after the other.
+    pub(crate) fn lose_next(&self, losses: &[Loss]) {
+        *lock(&self.shared.next_losses) = losses.iter().rev().copied().collect();
+    }
+
+    /// The programs that were run so far, with their arguments.
+    pub(crate) fn commands(&self) -> Vec<Vec<String>> {
+        lock(&self.shared.commands).clone()
+    }
+
+    /// Has programs lose bytes from now on.
+    pub(crate) fn lose(&self, loss: Loss) {
+        *lock(&self.shared.loss) = Some(loss);
+    }
+}
+
 impl Shared {
     pub(super) async fn exec(&self, stream: TcpStream, path: &str) {
-        let loss = lock(&self.loss).unwrap_or(Loss::NONE);
+        let next = lock(&self.next_losses).pop();
+        let loss = next.or(*lock(&self.loss)).unwrap_or(Loss::NONE);
         let uri: Uri = path.parse().expect("a path");
         let parameters: Vec<(String, String)> = uri
             .query()
@@ -51,6 +90,7 @@ impl Shared {
         let Some(socket) = upgrade(stream, "v5.channel.k8s.io").await else { return };
         let (mut sink, mut source) = socket.split();
         let command = of("command");
+        lock(&self.commands).push(command.iter().map(ToString::to_string).collect());
         let mut child = Command::new(command[0])
             .args(&command[1..])
             .envs(lock(&self.environment).clone())
