@@ -23,8 +23,13 @@ impl Lacking {
     fn add(&mut self, other: Lacking) {
         self.is_in_the_way |= other.is_in_the_way;
         for missing in other.missing {
-            if !self.missing.contains(&missing) {
-                self.missing.push(missing);
+            // Told once, and as needed if one of the ways needs it.
+            let is_same = |known: &&mut Missing| {
+                Missing { is_optional: missing.is_optional, ..Missing::clone(known) } == missing
+            };
+            match self.missing.iter_mut().find(is_same) {
+                Some(known) => known.is_optional &= missing.is_optional,
+                None => self.missing.push(missing),
             }
         }
     }

@@ -152,6 +152,8 @@ fn the_roles_that_a_check_prints_are_enough_for_it() {
         assert!(rounds[0].contains(right), "{right}: {rounds:#?}");
     }
     assert!(rounds[1].contains("watch") && rounds[1].contains("configmaps"), "{rounds:#?}");
+    // What the freeze needs is no more told as what the rollback would like to have.
+    assert!(rounds[0].contains("patch") && !rounds[1].contains("patch deployments"), "{rounds:#?}");
     // The names of a Cluster's Secrets stand in the Cluster.
     let secrets = "get secrets (immich-postgres-app, immich-postgres-superuser)";
     assert!(rounds.iter().any(|round| round.contains(secrets)), "{rounds:#?}");
