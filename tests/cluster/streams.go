@@ -27,6 +27,10 @@ import (
 // How long the other direction may go on when one has ended: containerd's and socat's value.
 const grace = 500 * time.Millisecond
 
+// A port-forward that carries nothing for so long is cut. A kubelet's default is 4 h, and that of Talos 5 min; this is short
+// enough for a test to wait for it.
+const idle = 40 * time.Second
+
 // The streaming endpoints of a node, as the API server asks a kubelet for them, with the library that the kubelet and the
 // container runtimes use. Where they lead to, kwok's PortForward and Exec objects of the pod's name say.
 //
@@ -67,9 +71,8 @@ func (node streams) servePortForward(response http.ResponseWriter, request *http
 		return
 	}
 	forwarder := podForwarder{node, request.PathValue("namespace")}
-	limits := streaming.DefaultConfig
 	portforward.ServePortForward(response, request, forwarder, request.PathValue("pod"), "", options,
-		limits.StreamIdleTimeout, limits.StreamCreationTimeout, portforward.SupportedProtocols)
+		idle, streaming.DefaultConfig.StreamCreationTimeout, portforward.SupportedProtocols)
 }
 
 func (node streams) serveExec(response http.ResponseWriter, request *http.Request) {

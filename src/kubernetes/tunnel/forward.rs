@@ -8,6 +8,11 @@
 //! There is no task: reading and writing poll the websocket directly, which saves a copy and a thread's switch for each
 //! frame. Pings are sent from where the tunnel is read, since whoever waits for an answer reads; a tunnel that nobody
 //! reads either has bytes waiting, or its user waits for something else and finds out when it reads again.
+//!
+//! A ping keeps load balancers from dropping the connection, and shows that the other side lives; the node itself counts
+//! only frames of a channel, and cuts a stream that has had none for `streamingConnectionIdleTimeout` (4 h, on Talos 5 min;
+//! `k8s.io/apimachinery/pkg/util/httpstream/wsstream/conn.go`, where pings are answered beneath). So an empty frame goes
+//! with each ping, of which the server in the pod gets nothing.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -185,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
         }
     }
 
-    /// Sends pings while nothing comes; ready when nothing came for too long.
+    /// Sends pings and empty frames while nothing comes; ready when nothing came for too long.
     fn poll_alive(&mut self, context: &mut Context<'_>) -> Poll<TunnelCause> {
         while self.timer.as_mut().poll(context).is_ready() {
             self.timer.as_mut().reset(Instant::now() + PING);
@@ -198,11 +203,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
             }
             self.unanswered += 1;
             let mut socket = Pin::new(&mut self.socket);
-            if let Poll::Ready(Ok(())) = socket.as_mut().poll_ready(context)
-                && socket.as_mut().start_send(Message::Ping(Bytes::new())).is_ok()
-            {
-                // What does not leave now leaves with the next frame; a connection that is broken is found by reading.
-                let _ = socket.poll_flush(context);
+            for message in [Message::Ping(Bytes::new()), Message::Binary(Bytes::from_static(&[DATA]))] {
+                if let Poll::Ready(Ok(())) = socket.as_mut().poll_ready(context)
+                    && socket.as_mut().start_send(message).is_ok()
+                {
+                    // What does not leave now leaves with the next frame; a connection that is broken is found by reading.
+                    let _ = socket.as_mut().poll_flush(context);
+                }
             }
         }
         Poll::Pending

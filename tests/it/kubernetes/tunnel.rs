@@ -132,6 +132,20 @@ fn a_pod_that_is_replaced_is_found_again() {
     moved.assert_moved(&outcome);
 }
 
+/// The node cuts what is idle for 40 s (`idle` in tests/cluster/streams.go).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_takes_longer_than_a_node_lets_a_stream_be_idle_is_answered() {
+    let pair = Pair::start();
+    let conninfo = pair.reach().conninfo("sts/legacy", &SOURCE.0.uri()).await;
+    let pg::Connected { client, driver, .. } =
+        pg::connect(&conninfo, "pgmove test", Side::Source).await.expect("a tunnel");
+    let (answer, ended) = tokio::join!(
+        async move { client.query_one("SELECT 1 FROM pg_sleep(55)", &[]).await },
+        tokio::time::timeout(Duration::from_secs(120), driver),
+    );
+    answer.unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_without_the_right_to_forward_is_told_which_one() {
     let pair = Pair::start();
