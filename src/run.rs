@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Up to the plan nothing is written to the target. From then on the ledger in the target and the journal on
-//! this machine say how far the run is; whatever ends the process, `--resume` goes on from both.
+//! this machine say how far the run is; whatever ends the process, `--resume` goes on from both. What a cut connection
+//! ends is taken up again from there by the process itself (`going_on`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cutover::freeze::Frozen;
 use crate::error::{Error, Exit, Side};
 use crate::event::{Event, Events, Stage};
 use crate::journal::{Record, RunDirectory, Settled};
@@ -39,9 +39,11 @@ mod dump;
 mod fencing;
 mod finish;
 mod freezing;
+mod going_on;
 mod objects;
 mod operator;
 mod outcome;
+mod pinning;
 mod planned;
 mod prepare;
 mod proof;
@@ -57,6 +59,7 @@ mod watch;
 
 pub use check::Checked;
 pub use dump::{Dumped, dump};
+use going_on::{Held, Unclaimed};
 pub use outcome::{Interrupted, Outcome};
 use outcome::{Lost, TargetLost};
 pub(crate) use prepare::scratch;
@@ -243,46 +246,80 @@ async fn run_as(
 
 impl Context<'_> {
     async fn run(&self, directory: Option<&mut RunDirectory>) -> Result<Outcome, Error> {
-        let mut directory = directory;
-        if let Some(directory) = &mut directory
-            && let Some(verdict) = resume::standing_verdict(directory.records())
-            && let Some(left) = self.leave(directory, verdict).await?
-        {
-            return Ok(left);
+        if let Some(directory) = directory {
+            return self.persist(directory).await;
         }
-        let begun = Instant::now();
-        self.events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
+        let begun = self.begin_check();
         let mut checked = self.interruptible(self.naming_lock_holders(self.check())).await?;
-        if let Some(directory) = &directory {
-            let records = directory.records();
-            resume::is_same_database(records, Side::Source, &checked.source.identity())?;
-            resume::is_same_database(records, Side::Target, &checked.target.identity())?;
-        }
-        let has_begun = directory.as_ref().is_some_and(|found| resume::settled(found.records()).is_some());
-        let looking = async {
-            self.heed_objects(&mut checked, has_begun).await;
-            Ok(())
-        };
-        self.interruptible(Box::pin(looking)).await?;
+        self.heed(&mut checked, false).await?;
         self.announce_check(&checked);
-        let (blocking, warnings): (Vec<Finding>, Vec<Finding>) =
-            checked.findings.iter().cloned().partition(|finding| finding.severity == Severity::Blocking);
+        let (blocking, warnings) = by_severity(&checked);
         if !blocking.is_empty() {
             return Ok(Outcome::Refused(checked.findings));
         }
         self.safe_point()?;
-        let Some(directory) = directory else {
-            return self.naming_lock_holders(self.dry_run(checked, warnings, begun)).await;
+        self.naming_lock_holders(self.dry_run(checked, warnings, begun)).await
+    }
+
+    /// Heeds what stands in Kubernetes.
+    async fn heed(&self, checked: &mut Checked, has_begun: bool) -> Result<(), Error> {
+        let looking = async {
+            self.heed_objects(checked, has_begun).await;
+            Ok(())
         };
-        self.announce(directory, &checked)?;
-        self.announce_archive(directory)?;
-        for finding in &warnings {
-            self.events.warn(format!("{}; {}", finding.title, finding.remedy));
+        self.interruptible(Box::pin(looking)).await
+    }
+
+    fn begin_check(&self) -> Instant {
+        self.events.emit(Event::StageStarted { stage: Stage::Check, items: None, bytes: None, rows: None });
+        Instant::now()
+    }
+
+    /// The run from its beginning, or from where its journal and its ledger say that it is.
+    async fn attempt(&self, directory: &mut RunDirectory, held: &mut Held) -> Result<Outcome, Error> {
+        held.unclaimed = None;
+        if let Some(verdict) = resume::standing_verdict(directory.records())
+            && let Some(left) = self.leave(directory, verdict).await?
+        {
+            return Ok(left);
         }
-        let mut frozen = self.freeze(directory).await?;
-        let moving = Box::pin(self.move_frozen(directory, checked, begun, &mut frozen));
-        let outcome = moving.await;
-        self.watched(frozen, outcome).await
+        let begun = self.begin_check();
+        let mut checked = self.interruptible(self.naming_lock_holders(self.check())).await?;
+        for (side, found) in
+            [(Side::Source, checked.source.identity()), (Side::Target, checked.target.identity())]
+        {
+            let same = resume::is_same_database(directory.records(), side, &found);
+            // What was named was right a moment ago.
+            same.map_err(
+                |error| if held.is_announced { Error { exit: Exit::StartOver, ..error } } else { error },
+            )?;
+        }
+        if held.is_announced {
+            checked.memory_limit = held.memory_limit;
+        } else {
+            let has_begun = resume::settled(directory.records()).is_some();
+            self.heed(&mut checked, has_begun).await?;
+            held.memory_limit = checked.memory_limit;
+        }
+        self.announce_check(&checked);
+        let (blocking, warnings) = by_severity(&checked);
+        if !blocking.is_empty() {
+            return Ok(Outcome::Refused(checked.findings));
+        }
+        self.safe_point()?;
+        if !held.is_announced {
+            self.announce(directory, &checked)?;
+            self.announce_archive(directory)?;
+            for finding in &warnings {
+                self.events.warn(format!("{}; {}", finding.title, finding.remedy));
+            }
+            held.is_announced = true;
+        }
+        self.pin(directory).await?;
+        if held.frozen.is_none() {
+            held.frozen = self.freeze(directory).await?;
+        }
+        Box::pin(self.move_frozen(directory, checked, begun, held)).await
     }
 
     /// What is done while nothing writes to the source, as far as that was asked for.
@@ -291,8 +328,9 @@ impl Context<'_> {
         directory: &mut RunDirectory,
         checked: Checked,
         begun: Instant,
-        frozen: &mut Option<Frozen>,
+        held: &mut Held,
     ) -> Result<Outcome, Error> {
+        self.before_stage(directory).await?;
         if self.settings.fence {
             self.fence(directory).await?;
         }
@@ -303,12 +341,13 @@ impl Context<'_> {
         };
         let resuming = self.pick_up(directory, &checked, &snapshot);
         let (plan, done, holder) = if let Some(left) = self.naming_lock_holders(resuming).await? {
+            held.units = left.done.len();
             (left.plan, left.done, Some(left.holder))
         } else {
             let planning = self.plan(&checked, &snapshot, &self.settings.run_dir);
             let prepared = self.naming_lock_holders(planning).await?;
             if !prepared.findings.is_empty() {
-                self.back_out(directory, frozen).await;
+                held.unclaimed = Some(Unclaimed(None));
                 return Ok(Outcome::Refused(prepared.findings));
             }
             Self::write_down(directory, &prepared, &snapshot)?;
@@ -317,7 +356,7 @@ impl Context<'_> {
         self.events
             .emit(Event::StageFinished { stage: Stage::Check, seconds: begun.elapsed().as_secs_f64() });
         let writer = self.begin_archive(directory, &snapshot)?;
-        self.safe_point()?;
+        self.before_stage(directory).await?;
         // Before the mark, which holds for the operator too.
         let left = match holder {
             None => self.leave_to_operator(&plan, &checked).await,
@@ -328,40 +367,47 @@ impl Context<'_> {
             Err(error) => Err(error),
         };
         if claimed.is_err() && !resume::has_written_target(directory.records()) {
-            // The run is as good as not begun, and so are its archive, its freeze and its fence.
-            writer.iter().for_each(Writer::discard);
-            self.back_out(directory, frozen).await;
+            held.unclaimed = Some(Unclaimed(writer.clone()));
         }
         let holder = claimed?;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
         if replace::is_open(directory.records(), &done) {
             self.replace(&holder, &checked).await?;
         }
-        self.safe_point()?;
-        self.schema(directory, &plan, &done).await?;
-        self.safe_point()?;
-        let copying = self.copy(directory, &plan, &done, (&snapshot, &holder), writer.as_ref());
+        let holders = (&snapshot, &holder);
+        self.before_stage(directory).await?;
+        self.schema(directory, &plan, &done, holders).await?;
+        self.before_stage(directory).await?;
+        let copying = self.copy(directory, &plan, &done, holders, writer.as_ref());
         let found = self.naming_lock_holders(copying).await?;
-        let sequences = self.finish(directory, &plan, &done, &snapshot).await?;
+        self.before_stage(directory).await?;
+        let sequences = self.finish(directory, &plan, &done, holders).await?;
         if let Some(writer) = &writer {
             let moved = (&found, sequences.as_slice());
-            self.finish_archive(writer, directory, &plan, moved, (&checked, &snapshot)).await?;
+            let archiving = self.finish_archive(writer, directory, &plan, moved, (&checked, &snapshot));
+            self.holding(holders, archiving).await?;
         }
-        self.safe_point()?;
-        let verifying = self.verify(directory, &checked, &plan, (&found, &sequences), snapshot);
+        self.before_stage(directory).await?;
+        let verifying = self.verify(directory, &checked, &plan, (&found, &sequences), holders);
         let comparison = self.naming_lock_holders(verifying).await?;
+        snapshot.release().await;
         // Before the verdict: if the target crashed, what was compared may be gone, and so is this session.
         ledger::seal(&holder.client).await.map_err(|error| {
             Error::new(Exit::Resumable, TargetLost(Lost::Broken(holder.failed("seal the ledger", error))))
         })?;
-        if let Some(frozen) = frozen.take() {
-            frozen.leave().await.map_err(|error| Error::new(Exit::Resumable, error))?;
+        if let Some(frozen) = &held.frozen {
+            frozen.last_look().await.map_err(|error| Error::new(Exit::Resumable, error))?;
+        }
+        if let Some(frozen) = held.frozen.take() {
+            frozen.give_up().await;
         }
         let sentence = report::sentence(&comparison, scope);
         let record = Record::Verdict { verdict: sentence, exit: comparison.verdict().exit().code() };
         append(directory, record)?;
+        let comparison = Box::new(comparison);
+        held.compared = Some((comparison.clone(), scope));
         self.clear(directory, holder).await?;
-        Ok(Outcome::Moved { comparison: Box::new(comparison), scope })
+        Ok(Outcome::Moved { comparison, scope })
     }
 
     fn announce(&self, directory: &mut RunDirectory, checked: &Checked) -> Result<(), Error> {
@@ -404,6 +450,11 @@ impl Context<'_> {
             Source::Archive(stored) => Ok(Snapshot::archived(stored)),
         }
     }
+}
+
+/// What stops a run, and what is told only.
+fn by_severity(checked: &Checked) -> (Vec<Finding>, Vec<Finding>) {
+    checked.findings.iter().cloned().partition(|finding| finding.severity == Severity::Blocking)
 }
 
 /// Writes the journal. From the first record on a run can be resumed.

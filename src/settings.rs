@@ -238,6 +238,8 @@ pub struct RunSettings {
     pub on_failure: OnFailure,
     /// Where plan and journal are.
     pub run_dir: PathBuf,
+    /// How often the run goes on by itself after a cut connection, when it has come no further in between.
+    pub retries: u32,
     /// Lanes; `None` decides from both servers and this machine.
     pub jobs: Option<u16>,
     /// Size of chunks, in bytes; `None` decides from size and lanes.
@@ -260,6 +262,9 @@ pub struct RunSettings {
     pub given_plan: Option<Arc<Document>>,
 }
 
+/// How often a run goes on by itself where nothing is said.
+pub const RETRIES: u32 = 3;
+
 impl RunSettings {
     /// A run that nothing else is said of.
     pub fn new(connections: Connections, run_dir: PathBuf) -> RunSettings {
@@ -274,6 +279,7 @@ impl RunSettings {
             fence: false,
             on_failure: OnFailure::Keep,
             run_dir,
+            retries: RETRIES,
             jobs: None,
             chunk_bytes: None,
             index_memory: None,

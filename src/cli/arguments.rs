@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use super::commands::MIB;
 use super::endpoints::{ClientOptions, Cluster, Endpoints, Sides, SourceObject, Target, TargetObject};
 use super::{check, freeze, help, init, plan, rbac, rehearse, rollback};
+use crate::settings::RETRIES;
 
 /// Moves a PostgreSQL database from one server to another and proves that both sides are equal.
 ///
@@ -182,6 +183,10 @@ pub(crate) struct Load {
     /// Where plan and journal of the run are kept [default: pgmove-runs/<database>]
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) run_dir: Option<PathBuf>,
+    /// Go on by itself so often after a lost connection, a restart of a server or a switchover; counted anew when the run has
+    /// come further
+    #[arg(long, value_name = "N", default_value_t = RETRIES)]
+    pub(crate) retries: u32,
     #[command(flatten)]
     pub(crate) lanes: Lanes,
     /// Leave pgmove's ledger (schema pgmove) in the target

@@ -237,6 +237,7 @@ fn load_settings(
         choices: connections::choices(choices),
         dry_run,
         resume: load.resume,
+        retries: load.retries,
         replace: replaces(load.replace.as_deref(), &connections.target)?,
         jobs: load.lanes.jobs,
         index_memory: load.lanes.index_memory(),

@@ -314,6 +314,8 @@ impl Fault for FreezeError {
             FreezeError::Session(error) => error.is_retryable(),
             FreezeError::Catalog(error) => error.is_retryable(),
             FreezeError::Lease(error) => error.is_retryable(),
+            // What stays frozen is found so, and the rest follows.
+            FreezeError::Partly { cause, .. } => cause.is_retryable(),
             _ => false,
         }
     }

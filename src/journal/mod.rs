@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::catalog::{DatabaseIdentity, SourceState};
 use crate::cutover::object::ObjectKey;
 use crate::cutover::record::Change;
-use crate::error::{Class, Fault};
+use crate::error::{Class, Fault, Side};
+use crate::kubernetes::Pinned;
 use crate::report::files::is_only_report;
 use crate::schema::remove_leftovers;
 use crate::settings::Choices;
@@ -46,6 +47,18 @@ pub enum Record {
     },
     /// The check is passed: what every process of the run goes by from here on.
     Settled(Settled),
+    /// A server that the run works with from here on, as its cluster tells.
+    Pinned {
+        /// Which of the two.
+        side: Side,
+        /// Its pod, its system identifier and its timeline.
+        server: Pinned,
+    },
+    /// The process goes on from the journal.
+    Retried {
+        /// What had ended its work.
+        reason: String,
+    },
     /// The plan is complete and stands in `plan.json`.
     Planned {
         /// The state of the source that the plan and every row are from.

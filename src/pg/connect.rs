@@ -96,7 +96,7 @@ pub async fn cancel(conninfo: &ConnInfo, token: CancelToken, side: Side) -> Resu
     request.await.map_err(|refusal| connect_error(conninfo, side, refusal))
 }
 
-fn connect_error(conninfo: &ConnInfo, side: Side, refusal: Refusal) -> ConnectError {
+pub(super) fn connect_error(conninfo: &ConnInfo, side: Side, refusal: Refusal) -> ConnectError {
     ConnectError {
         side,
         is_admin: conninfo.is_admin(),

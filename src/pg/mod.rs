@@ -17,5 +17,6 @@ pub use connect_error::{ConnectError, Refusal};
 pub use conninfo::{ConnInfo, ConnInfoError, Defaults};
 pub use lock_wait::{LockHolder, lock_holders, naming_lock_holders};
 pub use name::{Oid, QualifiedName, display_identifier, quote_identifier, quote_literal};
+pub(crate) use pod::look;
 pub use server_error::describe;
 pub use session::{Access, Endpoint, Session, SessionError};

@@ -25,6 +25,7 @@ impl Context<'_> {
         directory: &mut RunDirectory,
         plan: &Plan,
         done: &HashMap<String, Option<Digest>>,
+        holders: (&Snapshot, &Session),
     ) -> Result<(), Error> {
         let work = async {
             let mut applier =
@@ -35,7 +36,9 @@ impl Context<'_> {
             applier.close().await;
             Ok::<_, crate::schema::apply::ApplyError>(())
         };
-        self.stage(Stage::Schema, work).await.map_err(|error| Error::new(Exit::Resumable, error))?;
+        // Stages are large futures.
+        let work = Box::pin(async { work.await.map_err(|error| Error::new(Exit::Resumable, error)) });
+        self.stage(Stage::Schema, self.holding(holders, work)).await?;
         append(directory, Record::StageFinished { stage: Stage::Schema })
     }
 

@@ -33,6 +33,14 @@ impl Fault for FinishError {
         }
     }
 
+    fn is_retryable(&self) -> bool {
+        match self {
+            FinishError::Session(error) => error.is_retryable(),
+            FinishError::Apply(error) => error.is_retryable(),
+            FinishError::Catalog(error) => error.is_retryable(),
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             FinishError::Session(error) => error.hint(),
@@ -49,14 +57,14 @@ impl Context<'_> {
         directory: &mut RunDirectory,
         plan: &Plan,
         done: &HashMap<String, Option<Digest>>,
-        snapshot: &Snapshot,
+        holders: (&Snapshot, &Session),
     ) -> Result<Vec<SequenceValue>, Error> {
         let work = async {
             let mut applier =
                 Applier::new(plan, done, (&self.events, self.stop), &self.target, self.admin.as_ref())
                     .await?
                     .with_psql(self.psql());
-            let values = self.sequence_values(snapshot).await?;
+            let values = self.sequence_values(holders.0).await?;
             set_sequences(&applier, &values).await?;
             applier.after_rows().await?;
             // A refresh runs as the view's owner, who may need rights: pg_restore's RESTORE_PASS_POST_ACL.
@@ -65,8 +73,9 @@ impl Context<'_> {
             applier.close().await;
             Ok::<_, FinishError>(values)
         };
-        let values = self.stage(Stage::Finish, work).await;
-        let values = values.map_err(|error| Error::new(Exit::Resumable, error))?;
+        // Stages are large futures.
+        let work = Box::pin(async { work.await.map_err(|error| Error::new(Exit::Resumable, error)) });
+        let values = self.stage(Stage::Finish, self.holding(holders, work)).await?;
         append(directory, Record::StageFinished { stage: Stage::Finish })?;
         Ok(values)
     }

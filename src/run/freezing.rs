@@ -130,11 +130,7 @@ impl Context<'_> {
 
     /// What a refused run leaves is what was there before it: its own fence and freeze are undone, earlier ones stay. What
     /// is not undone is told; gives whether all is.
-    pub(super) async fn back_out(&self, directory: &mut RunDirectory, frozen: &mut Option<Frozen>) -> bool {
-        // The watch would take for somebody else's what is put back here.
-        if let Some(frozen) = frozen.take() {
-            frozen.give_up().await;
-        }
+    pub(super) async fn back_out(&self, directory: &mut RunDirectory) -> bool {
         let undoing = async {
             // First, since it has the Lease: what another run holds by now is not unfenced under it.
             self.thaw(directory).await?;
@@ -197,7 +193,7 @@ impl Context<'_> {
         {
             return outcome;
         }
-        match (self.back_out(directory, &mut None).await, outcome) {
+        match (self.back_out(directory).await, outcome) {
             (true, Err(error)) if error.exit == Exit::Resumable => {
                 Err(Error { exit: Exit::RolledBack, ..error })
             }

@@ -66,6 +66,10 @@ impl Fault for TargetLost {
         Class::Target
     }
 
+    fn is_retryable(&self) -> bool {
+        true
+    }
+
     fn hint(&self) -> Option<String> {
         Some("go on with --resume: what the target still holds is kept".into())
     }

@@ -42,15 +42,16 @@ struct Moved<'a> {
 }
 
 impl Context<'_> {
-    /// Compares both sides, releases the snapshot, and looks whether the source stayed as it was.
+    /// Compares both sides, and looks whether the source stayed as it was.
     pub(super) async fn verify(
         &self,
         directory: &RunDirectory,
         checked: &Checked,
         plan: &Plan,
         (found, values): (&Found, &[SequenceValue]),
-        snapshot: Snapshot,
+        holders: (&Snapshot, &Session),
     ) -> Result<Comparison, Error> {
+        let snapshot = holders.0;
         let schema: Vec<Entry> =
             directory.read_document(SCHEMA).map_err(|error| Error::new(Exit::Resumable, error))?;
         let work = async {
@@ -61,18 +62,19 @@ impl Context<'_> {
                 return Ok(comparison);
             }
             let sequences = sequences::known(values);
-            let moved =
-                Moved { checked, plan, found, sequences, snapshot: &snapshot, schema: &schema, directory };
+            let moved = Moved { checked, plan, found, sequences, snapshot, schema: &schema, directory };
             self.compare(&moved, &mut comparison).await?;
             let outcome = self.source_unchanged(&moved).await?;
             comparison.push("source", Aspect::SourceUnchanged, outcome);
-            snapshot.release().await;
             Ok(comparison)
         };
-        Box::pin(self.stage(Stage::Verify, work)).await.map_err(|error| match error {
-            VerifyError::Interrupted => Error::new(Exit::Interrupted, super::Interrupted),
-            error => Error::new(Exit::Resumable, error),
-        })
+        let work = async {
+            work.await.map_err(|error| match error {
+                VerifyError::Interrupted => Error::new(Exit::Interrupted, super::Interrupted),
+                error => Error::new(Exit::Resumable, error),
+            })
+        };
+        Box::pin(self.stage(Stage::Verify, self.holding(holders, work))).await
     }
 
     async fn compare(&self, moved: &Moved<'_>, comparison: &mut Comparison) -> Result<(), VerifyError> {

@@ -166,6 +166,8 @@ fn settings_within(settings: &RunSettings, scratch: &ScratchDatabase) -> RunSett
         rehearsal: Some(scratch.name().to_owned()),
         // An application goes on writing; what is compared is the snapshot.
         accept_writes: true,
+        // The session that measures would be ended as a leftover.
+        retries: 0,
         ..settings.clone()
     }
 }

@@ -1,5 +1,5 @@
-//! What goes on beside the lanes: sessions that hold something are kept alive, index builds and waiting sessions are
-//! looked at. Nothing here is waited for longer than `--stall-timeout` allows, and the lanes never wait for it.
+//! What goes on beside the work: sessions that hold something are kept alive in every stage, and beside the lanes index
+//! builds and waiting sessions are looked at. Nothing here is waited for longer than `--stall-timeout` allows, and the lanes never wait for it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -23,6 +23,9 @@ use crate::transfer::snapshot::Snapshot;
 const PING: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How long a holder may take to answer when something else has failed already.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// How often sessions are looked for that wait for the run's locks.
 const LOOK_BEHIND: Duration = Duration::from_secs(5);
 
@@ -34,6 +37,10 @@ pub(super) struct SnapshotLost(#[source] pub(super) Lost);
 impl Fault for SnapshotLost {
     fn class(&self) -> Class {
         Class::Source
+    }
+
+    fn is_retryable(&self) -> bool {
+        true
     }
 
     fn hint(&self) -> Option<String> {
@@ -83,6 +90,23 @@ fn seldom(period: Duration) -> Interval {
 }
 
 impl Context<'_> {
+    /// Does the work of a stage without lanes; meanwhile keeps the sessions alive that hold the snapshot and the target's
+    /// lock, and breaks it off when one of them is lost.
+    pub(super) async fn holding<T>(
+        &self,
+        (snapshot, holder): (&Snapshot, &Session),
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            error = snapshot_lost(snapshot, self.settings.connections.stall) => {
+                Err(Error::new(Exit::Resumable, error))
+            }
+            error = self.target_lost(holder) => Err(Error::new(Exit::Resumable, error)),
+        }
+    }
+
     /// Waits for the lanes; meanwhile keeps the sessions alive that hold the snapshot and the target's lock, and
     /// looks at index builds and at who waits for the run.
     pub(super) async fn watch(
@@ -113,7 +137,17 @@ impl Context<'_> {
             Ok(Ended::Interrupted) | Err(LaneError::Interrupted) => {
                 Err(Error::new(Exit::Interrupted, super::Interrupted))
             }
-            Err(error) => Err(Error::new(Exit::Resumable, error)),
+            Err(error) => {
+                // What a lane has run into may only follow from that: nobody can import a snapshot that is gone.
+                let limit = limit.min(ANSWER);
+                if let Err(lost) = answers(snapshot.ping(), limit).await {
+                    return Err(Error::new(Exit::Resumable, SnapshotLost(lost)));
+                }
+                match answers(holder.run("SELECT", "keep the lock"), limit).await {
+                    Err(lost) => Err(Error::new(Exit::Resumable, TargetLost(lost))),
+                    Ok(()) => Err(Error::new(Exit::Resumable, error)),
+                }
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! Connections that are cut at the worst moments: the work is done again, or the run stops and is resumed; the rows
-//! arrive once.
+//! Connections that are cut at the worst moments: the work is done again, the run goes on by itself, or it stops and is
+//! resumed; the rows arrive once.
 
 use std::sync::{Arc, LazyLock};
 
@@ -26,7 +26,8 @@ enum At {
     Target,
 }
 
-/// Runs a move through the fault and resumes it if it stopped. The exit code of the first process.
+/// Runs a move through the fault and resumes it if it stopped, which it does not do by itself. The exit code of the first
+/// process.
 #[track_caller]
 fn move_through(at: At, fault: Fault) -> Option<i32> {
     let (source, end) = &*SOURCE;
@@ -34,7 +35,7 @@ fn move_through(at: At, fault: Fault) -> Option<i32> {
     let mut run = Move::new(source, &target);
     let proxy = between(at, source, &target, &mut run);
     proxy.set(fault);
-    let first = run.run(&[]);
+    let first = run.run(&["--retries=0"]);
     assert!(proxy.fired() > 0, "{fault:?} did not happen:\n{}", first.output);
     let last = match first.code {
         Some(5) => run.run(&["--resume"]),
@@ -171,6 +172,35 @@ fn outside_of_the_lanes_a_cut_connection_stops_a_run_that_can_be_resumed() {
 }
 
 #[test]
+fn outside_of_the_lanes_a_cut_connection_is_gone_on_from() {
+    let (source, end) = &*SOURCE;
+    for (at, fault) in [
+        // Before the first write.
+        (At::Source, once("pg_export_snapshot", 0, Cut::Answer(0))),
+        (At::Target, once("pg_try_advisory_lock", 0, Cut::Answer(0))),
+        (At::Target, once("CREATE SCHEMA IF NOT EXISTS pgmove", 0, Cut::Answer(0))),
+        (At::Target, once("'ddl:", 0, Cut::Answer(0))),
+        (At::Source, once("\u{b}SELECT\0", 0, Cut::Request)),
+        (At::Target, once("pg_catalog.setval", 0, Cut::Request)),
+        (At::Target, once("CREATE TRIGGER", 0, Cut::Answer(0))),
+        (At::Target, once("pg_init_privs", 0, Cut::Request)),
+        (At::Target, once("UPDATE pgmove.run", 0, Cut::Answer(0))),
+        // After the verdict.
+        (At::Target, once("DROP SCHEMA IF EXISTS pgmove", 0, Cut::Request)),
+    ] {
+        let target = Server::shared(18).database();
+        let mut run = Move::new(source, &target);
+        let proxy = between(at, source, &target, &mut run);
+        proxy.set(fault);
+        let ended = run.run(&[]);
+        assert_eq!(proxy.fired(), 1, "{fault:?} did not happen:\n{}", ended.output);
+        ended.assert(0, &["equal: ", "going on from the journal in 2 s"]);
+        assert_eq!(leftovers(&target), "", "{fault:?}");
+        state(&target).assert_equal(end);
+    }
+}
+
+#[test]
 fn a_cut_while_the_schemas_are_compared_is_no_verdict() {
     // pg_dump reads this catalog, and nothing of pgmove's own does.
     for cut in [Cut::Request, Cut::Answer(0)] {
@@ -196,7 +226,7 @@ fn a_server_that_cannot_be_reached_any_more_stops_the_run() {
         let target = Server::shared(18).database();
         let mut run = Move::new(source, &target);
         let proxy = between(at, source, &target, &mut run);
-        let mut running = run.start(&[]);
+        let mut running = run.start(&["--retries=1"]);
         assert!(wait_until(
             &mut running,
             &target,
@@ -204,7 +234,7 @@ fn a_server_that_cannot_be_reached_any_more_stops_the_run() {
         ));
         proxy.sever();
         let ended = running.wait();
-        ended.assert(5, &["--resume"]);
+        ended.assert(5, &["going on from the journal in 2 s", "could not connect to the", "--resume"]);
         proxy.heal();
         run.run(&["--resume"]).assert(0, &[]);
         assert_eq!(leftovers(&target), "");

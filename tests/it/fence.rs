@@ -103,7 +103,7 @@ fn a_fence_whose_answer_is_lost_is_lifted() {
         let direct = std::mem::take(&mut run.source);
         run.source = proxy.uri(&direct, source.server.port);
         proxy.set(Fault { words: "ALTER DATABASE", spared: 0, cut, times: 1 });
-        run.run(&[]).assert(5, &["--resume"]);
+        run.run(&["--retries=0"]).assert(5, &["--resume"]);
         run.source = direct;
         run.run(&["--resume"]).assert(0, &[]);
         assert_unfences(&run, &source, &before);
@@ -145,6 +145,6 @@ fn a_run_that_stops_says_that_the_source_is_fenced() {
     let proxy = Proxy::start(target.server.port);
     run.target = proxy.uri(&run.target, target.server.port);
     proxy.set(Fault { words: "UPDATE pgmove.run", spared: 0, cut: Cut::Request, times: 1 });
-    run.run(&[]).assert(5, &["the source is fenced still", "pgmove unfence"]);
+    run.run(&["--retries=0"]).assert(5, &["the source is fenced still", "pgmove unfence"]);
     assert!(is_fenced(&source));
 }

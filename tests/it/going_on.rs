@@ -42,7 +42,7 @@ fn cut_at(words: &'static str, mut run: Move, target: &Database, code: i32) -> M
     let proxy = Proxy::start(target.server.port);
     let direct = std::mem::replace(&mut run.target, proxy.uri(&target.uri(), target.server.port));
     proxy.set(Fault { words, spared: 0, cut: Cut::Request, times: 1 });
-    run.run(&[]).assert(code, &[]);
+    run.run(&["--retries=0"]).assert(code, &[]);
     assert_eq!(proxy.fired(), 1);
     run.target = direct;
     run
@@ -189,6 +189,34 @@ fn a_sequence_that_moves_during_the_run_is_a_write_to_the_source() {
         source.psql("SELECT nextval('counter')");
         running.wait().assert(code, &["sequence public.counter has moved"]);
     }
+}
+
+#[test]
+fn a_holder_that_is_lost_after_the_copy_is_missed_within_the_stage() {
+    let (source, target) = (Server::shared(16).database(), Server::shared(18).database());
+    // Only the target takes its time.
+    source.psql(
+        "CREATE TABLE kept (id integer);
+         CREATE MATERIALIZED VIEW slow AS SELECT 1 AS one FROM pg_sleep(
+             CASE WHEN current_setting('server_version_num')::integer < 180000 THEN 0 ELSE 100 END)",
+    );
+    let mut running = Move::new(&source, &target).with("--accept-writes").start(&[]);
+    let refreshes = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database()
+        AND query LIKE 'REFRESH%' AND state = 'active' AND pid <> pg_backend_pid()";
+    assert!(wait_until(&mut running, &target, refreshes), "{}", running.output());
+    let ended = target.admin_psql(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks JOIN pg_database AS d ON d.oid = database
+         WHERE locktype = 'advisory' AND granted AND datname = current_database()",
+    );
+    assert_eq!(ended, "t", "the run's lock has a holder");
+    // It is asked once a minute.
+    while !running.output().contains("going on from the journal") {
+        assert!(running.is_running(), "{}", running.output());
+        assert_eq!(psql(&target.admin_uri(), refreshes).as_deref(), Ok("t"), "the stage goes on");
+        thread::sleep(Duration::from_millis(200));
+    }
+    running.interrupt();
+    running.wait().assert(130, &["the session that holds the run's lock on the target is lost"]);
 }
 
 #[test]

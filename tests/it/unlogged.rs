@@ -58,7 +58,7 @@ impl Scene {
         proxy.set(Fault { words, spared: 0, cut: Cut::Request, times: 1 });
         let direct = std::mem::take(&mut self.run.target);
         self.run.target = proxy.uri(&direct, port);
-        self.run.run(&[]).assert(5, &["--resume"]);
+        self.run.run(&["--retries=0"]).assert(5, &["--resume"]);
         self.run.target = direct;
     }
 

@@ -92,11 +92,19 @@ impl Frozen {
         let _ = self.lease.release().await;
     }
 
+    /// Looks at every object once more: whether the freeze holds, and has held as far as was seen.
+    pub async fn last_look(&self) -> Result<(), FreezeError> {
+        let disturbance = self.alarm.last_look().await?;
+        disturbance
+            .map(|disturbance| FreezeError::Disturbed(Box::new(disturbance)))
+            .or_else(|| self.broken())
+            .map_or(Ok(()), Err)
+    }
+
     /// Looks at every object once more, and leaves the freeze as it stands: nobody watches from here on.
     pub async fn leave(self) -> Result<(), FreezeError> {
-        let Frozen { lease, alarm, .. } = self;
-        let disturbance = alarm.last_look().await;
-        lease.release().await?;
-        disturbance?.map_or(Ok(()), |disturbance| Err(FreezeError::Disturbed(Box::new(disturbance))))
+        let looked = self.last_look().await;
+        self.lease.release().await?;
+        looked
     }
 }

@@ -74,6 +74,14 @@ impl Fault for ResumeError {
         }
     }
 
+    fn is_retryable(&self) -> bool {
+        match self {
+            ResumeError::Session(error) => error.is_retryable(),
+            ResumeError::Psql(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             ResumeError::Session(error) => error.hint(),

@@ -63,16 +63,21 @@ fn a_tunnel_that_stands_still_is_given_up() {
 }
 
 #[test]
-fn the_snapshots_holder_is_missed_and_the_run_goes_on_later() {
+fn the_snapshots_holder_is_missed_and_the_run_goes_on() {
     let (stand_in, moved) = to_move();
     // What the holder asks to keep its connection alive, at first, every minute and when the last chunk is copied; so does
     // the session that holds the target's lock.
     let (pod, words) = ("legacy-0", "\u{b}SELECT\0");
     stand_in.set(Fault { pod, words, spared: 0, times: 1, after: After::Down(0), end: End::Reset });
-    let (outcome, _) = moved.run(false);
+    let (outcome, retries) = moved.run(false);
     assert_eq!(stand_in.fired(), 1);
-    let error = outcome.expect_err("without its locks nothing is sure");
-    assert!(error.contains("the tunnel to media/legacy-0:5432 broke"), "{error}");
-    let (outcome, _) = moved.run(true);
     moved.assert_moved(&outcome);
+    assert!(
+        retries.len() == 1 && retries[0].contains("the tunnel to media/legacy-0:5432 broke"),
+        "{retries:?}"
+    );
+    assert!(
+        retries[0].contains("snapshot is lost") && retries[0].contains("going on from the journal"),
+        "{retries:?}"
+    );
 }

@@ -18,6 +18,7 @@ mod exec;
 mod faults;
 mod flux;
 mod freeze;
+mod going_on;
 mod heeding;
 mod moving;
 mod namespace;

@@ -12,7 +12,7 @@ use pgmove::{
     pg::{ConnInfo, Defaults},
     run::{self, Outcome},
     schema::ClientSearch,
-    settings::{Connections, RunSettings, Substitute},
+    settings::{Connections, RETRIES, RunSettings, Substitute},
     verify::Verdict,
 };
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,10 @@ pub(super) struct Move {
     pub(super) target: Database,
     /// Where client programs are looked for, by the logins of source and target.
     pub(super) client: fn(&[Arc<ConnInfo>; 3]) -> ClientSearch,
+    /// How often it goes on by itself.
+    pub(super) retries: u32,
+    /// What is added to each connection string.
+    pub(super) parameters: &'static str,
     directory: tempfile::TempDir,
 }
 
@@ -66,7 +70,7 @@ impl Move {
     /// From [`SOURCE`] to an empty database.
     pub(super) fn new(reach: Reach, [source, behind]: [&'static str; 2], target: Database) -> Move {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        Move { reach, source, behind, target, client: newest, directory }
+        Move { reach, source, behind, target, client: newest, retries: RETRIES, parameters: "", directory }
     }
 
     /// How it ended, and the reasons why something was tried again.
@@ -77,13 +81,17 @@ impl Move {
                 let events = events;
                 let runtime = tokio::runtime::Runtime::new().expect("a runtime");
                 runtime.block_on(async {
+                    let login = async |object, uri: String| {
+                        self.reach.conninfo(object, &(uri + self.parameters)).await
+                    };
                     let logins = [
-                        self.reach.conninfo(self.source, &SOURCE.0.uri()).await,
-                        self.reach.conninfo(self.behind, &self.target.uri()).await,
-                        self.reach.conninfo(self.behind, &self.target.admin_uri()).await,
+                        login(self.source, SOURCE.0.uri()).await,
+                        login(self.behind, self.target.uri()).await,
+                        login(self.behind, self.target.admin_uri()).await,
                     ];
                     let client = (self.client)(&logins);
                     let settings = settings(logins, client, &self.directory.path().join("run"), resume);
+                    let settings = RunSettings { retries: self.retries, ..settings };
                     run::run(&settings, &events, &CancellationToken::new()).await
                 })
             });

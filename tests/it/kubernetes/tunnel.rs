@@ -6,6 +6,7 @@ use pgmove::{
     error::{Fault as _, Side},
     kubernetes::{Exec, PodPort, exec},
     pg,
+    run::Outcome,
 };
 use serde_json::json;
 
@@ -73,36 +74,66 @@ fn a_connection_that_is_cut_behind_the_pod_is_a_chunk_copied_again() {
 }
 
 #[test]
-fn the_snapshots_holder_is_missed_and_the_run_goes_on_later() {
+fn the_snapshots_holder_is_missed_and_the_run_goes_on() {
     let pair = Pair::start();
     let moved = pair.to_move(pair.reach());
     pair.proxies[0].set(Fault { words: "\u{b}SELECT\0", spared: 0, cut: Cut::Answer(0), times: 1 });
-    let (outcome, _) = moved.run(false);
+    let (outcome, retries) = moved.run(false);
     assert_eq!(pair.proxies[0].fired(), 1);
-    let error = outcome.expect_err("without its locks nothing is sure");
-    assert!(error.contains("snapshot"), "{error}");
-    let (outcome, _) = moved.run(true);
     moved.assert_moved(&outcome);
+    assert!(
+        retries.iter().any(|reason| goes_on(reason) && reason.contains("snapshot is lost")),
+        "{retries:?}"
+    );
 }
 
-#[test]
-fn an_api_server_that_is_killed_stops_a_run_that_goes_on_later() {
-    let pair = Pair::start();
-    let api_server = ApiServer::start(pair.namespace.cluster);
-    let moved = pair.to_move(Reach { kubeconfig: api_server.kubeconfig.clone(), ..pair.reach() });
+/// What is told when a run goes on by itself.
+fn goes_on(reason: &str) -> bool {
+    reason.contains("; going on from the journal in ")
+}
+
+/// Runs a move, and does something while it copies. What became of it, and why something was tried again.
+fn disturbed(moved: &Move, disturb: impl FnOnce()) -> (Result<Outcome, String>, Vec<String>) {
     let uri = moved.target.admin_uri();
-    let (outcome, _) = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let run = scope.spawn(|| moved.run(false));
         let copied = "SELECT count(*) > 5 FROM pgmove.ledger WHERE item ~ 'chunk'";
         while psql(&uri, copied).as_deref() != Ok("t") {
             assert!(!run.is_finished(), "it is too fast: {:?}", run.join());
         }
-        api_server.crash();
+        disturb();
         run.join().expect("it does not panic")
+    })
+}
+
+#[test]
+fn an_api_server_that_is_killed_and_comes_back_is_gone_on_from() {
+    let pair = Pair::start();
+    let api_server = ApiServer::start(pair.namespace.cluster);
+    let moved = pair.to_move(Reach { kubeconfig: api_server.kubeconfig.clone(), ..pair.reach() });
+    let (outcome, retries) = disturbed(&moved, || {
+        api_server.crash();
+        api_server.restart();
     });
-    let error = outcome.expect_err("the snapshot went with its tunnel");
-    assert!(error.contains("the tunnel to ") || error.contains("cannot be reached"), "{error}");
+    moved.assert_moved(&outcome);
+    let is_told = |reason: &String| {
+        goes_on(reason) && (reason.contains("the tunnel to ") || reason.contains("cannot be reached"))
+    };
+    assert!(retries.iter().any(is_told), "{retries:?}");
+}
+
+#[test]
+fn an_api_server_that_does_not_come_back_stops_a_run_that_goes_on_later() {
+    let pair = Pair::start();
+    let api_server = ApiServer::start(pair.namespace.cluster);
+    let mut moved = pair.to_move(Reach { kubeconfig: api_server.kubeconfig.clone(), ..pair.reach() });
+    (moved.retries, moved.parameters) = (1, "&connect_timeout=2");
+    let (outcome, retries) = disturbed(&moved, || api_server.crash());
+    let error = outcome.expect_err("nothing leads to the servers");
+    assert!(error.contains("could not connect to the ") && error.contains("cannot be reached"), "{error}");
+    assert_eq!(retries.iter().filter(|reason| goes_on(reason)).count(), 1, "{retries:?}");
     api_server.restart();
+    moved.parameters = "";
     let (outcome, _) = moved.run(true);
     moved.assert_moved(&outcome);
 }
@@ -114,22 +145,14 @@ fn a_pod_that_is_replaced_is_found_again() {
     pair.namespace.forward("new-0", server.port);
     let moved = Move::new(pair.reach(), ["sts/legacy", "sts/new"], server.database());
     let first = pair.namespace.ready_pod("new-0");
-    let uri = moved.target.admin_uri();
-    let (outcome, _) = std::thread::scope(|scope| {
-        let run = scope.spawn(|| moved.run(false));
-        let copied = "SELECT count(*) > 5 FROM pgmove.ledger WHERE item ~ 'chunk'";
-        while psql(&uri, copied).as_deref() != Ok("t") {
-            assert!(!run.is_finished(), "it is too fast: {:?}", run.join());
-        }
+    let (outcome, retries) = disturbed(&moved, || {
         server.crash();
         pair.namespace.kubectl(&["delete", "pod", "new-0", "--wait=false"]);
-        run.join().expect("it does not panic")
+        server.restart();
     });
-    outcome.expect_err("the session that locks the target went with its pod");
-    assert_ne!(pair.namespace.ready_pod("new-0"), first);
-    server.restart();
-    let (outcome, _) = moved.run(true);
     moved.assert_moved(&outcome);
+    assert!(retries.iter().any(|reason| goes_on(reason)), "{retries:?}");
+    assert_ne!(pair.namespace.ready_pod("new-0"), first);
 }
 
 /// The node cuts what is idle for 40 s (`idle` in tests/cluster/streams.go).

@@ -8,6 +8,7 @@ use super::Namespace;
 use super::cluster::eventually;
 use super::cnpg;
 use super::endpoints::World;
+use super::moving::SOURCE;
 use crate::support::{Database, Ended, Move, Server, leftovers, pgmove, psql, state};
 
 /// An application of two pods, and what would write at night.
@@ -160,6 +161,29 @@ fn a_run_whose_application_is_started_again_stops_without_a_verdict() {
     // Gone on with, it freezes again, and the value that goes back is the first one.
     run.run(&["--resume"]).assert(0, &["equal: "]);
     assert_eq!(standing(&world.namespace), (json!(0), json!(true)));
+}
+
+#[test]
+fn a_freeze_that_is_broken_before_the_first_write_is_why_the_run_ends() {
+    let world = World::of(&SOURCE.0);
+    application(&world.namespace);
+    // Nobody plays the operator, who is waited for.
+    let mut run = frozen(&world, &SOURCE.0).with("--target-privileges=database");
+    run.options.retain(|option| option != "--fence");
+    let mut running = run.start(&[]);
+    eventually("the operator is asked", || {
+        assert!(running.is_running(), "{}", running.output());
+        let databases = world.namespace.kubectl(&["get", "databases.postgresql.cnpg.io", "--output=name"]);
+        (!databases.is_empty()).then_some(())
+    });
+    world.namespace.kubectl(&["scale", "deployment/immich-server", "--replicas=1"]);
+    let ended = running.wait();
+    ended.assert(
+        3,
+        &["error: ", "was changed during the freeze: spec.replicas is 1", "not everything is as it was"],
+    );
+    assert_eq!(standing(&world.namespace), (json!(1), json!(false)));
+    assert_eq!(leftovers(&world.target), "");
 }
 
 #[test]
