@@ -59,6 +59,7 @@ mod watch;
 
 pub use check::Checked;
 pub use dump::{Dumped, dump};
+pub(crate) use freezing::{begun, way};
 use going_on::{Held, Unclaimed};
 pub use outcome::{Interrupted, Outcome};
 use outcome::{Lost, TargetLost};

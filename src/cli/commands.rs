@@ -10,7 +10,8 @@ use super::arguments::{Archive, Choices, Command, Config, Dump, Fence, Load, Res
 use super::freeze::Failing;
 use super::layers::Layers;
 use super::manual;
-use super::{check, connections, freeze, init, plan, rbac, rehearse, rollback};
+use super::runs::RUNS;
+use super::{check, connections, freeze, init, plan, rbac, rehearse, rollback, unreached};
 use crate::cutover::fence::{self, FenceError, Lifted};
 use crate::cutover::freeze::FreezePlan;
 use crate::cutover::rollback::Restoration;
@@ -76,13 +77,15 @@ pub(super) async fn dispatch(
     match command {
         Command::Check(options) => anew("check again", Box::pin(check::check(options, events, stop)).await),
         Command::Run(options) => {
-            let settings = run_settings(options, stop).await?;
+            let settings = run_settings(options, stop).await;
+            let settings = settings.map_err(|error| unreached::of_run(options, error, events))?;
             run(&settings, events, stop).await
         }
         Command::Rehearse(options) => rehearse::rehearse(options, events, stop).await,
         Command::Plan(options) => plan::plan(options, events, stop).await,
         Command::Restore(options) => {
-            let settings = restore_settings(options, stop).await?;
+            let settings = restore_settings(options, stop).await;
+            let settings = settings.map_err(|error| unreached::of_restore(options, error, events))?;
             run(&settings, events, stop).await
         }
         Command::Dump(options) => anew("dump again", dump(options, events, stop).await),
@@ -359,7 +362,7 @@ async fn check_archive(path: &Path, events: &Events, stop: &CancellationToken) -
 
 /// Where the runs of a source are kept unless the user says otherwise.
 pub(super) fn run_dir(named: Option<&Path>, database: &str) -> PathBuf {
-    named.map_or_else(|| Path::new("pgmove-runs").join(database), Path::to_owned)
+    named.map_or_else(|| Path::new(RUNS).join(database), Path::to_owned)
 }
 
 /// What the work comes to, unless it is interrupted before.

@@ -20,6 +20,7 @@ mod rights;
 mod rollback;
 mod runs;
 mod screen;
+mod unreached;
 
 use std::env;
 use std::ffi::OsString;

@@ -9,7 +9,7 @@ use crate::error::{Class, Error, Exit, Fault};
 use crate::report;
 
 /// Where runs are kept unless the user says otherwise.
-const RUNS: &str = "pgmove-runs";
+pub(super) const RUNS: &str = "pgmove-runs";
 
 /// No directory is named, and it is not clear which one is meant.
 #[derive(Debug, thiserror::Error)]

@@ -203,19 +203,44 @@ impl Context<'_> {
 
     /// Freeze and fence stay for a run that goes on, and after a proven move until the cutover; somebody must know of them.
     pub(super) fn say_what_stands(&self, directory: &RunDirectory) {
-        let (records, path) = (directory.records(), directory.path().display());
-        if !freeze::recorded(resume::own(records)).is_empty() {
-            self.events.warn(format!(
-                "the application is frozen still; to let it run on the source again: pgmove rollback{} --run-dir {path}",
-                self.route().map(cluster).unwrap_or_default()
-            ));
-        }
-        if resume::is_fenced(records) {
-            self.events.warn(format!(
-                "the source is fenced still and refuses writes; to lift the fence: pgmove unfence --source SOURCE --run-dir {path}"
-            ));
+        let way = self.route().map(cluster).unwrap_or_default();
+        for line in what_stands(directory.records(), directory.path(), &way) {
+            self.events.warn(line);
         }
     }
+}
+
+/// What a run has changed outside its directory, with the way back. `way` are the options that lead to the cluster.
+fn what_stands(records: &[Record], path: &Path, way: &str) -> Vec<String> {
+    let path = path.display();
+    let frozen = !freeze::recorded(resume::own(records)).is_empty();
+    let frozen = frozen.then(|| format!("the application is frozen still; to let it run on the source again: pgmove rollback{way} --run-dir {path}"));
+    let fenced = resume::is_fenced(records).then(|| {
+        format!("the source is fenced still and refuses writes; to lift the fence: pgmove unfence --source SOURCE --run-dir {path}")
+    });
+    frozen.into_iter().chain(fenced).collect()
+}
+
+/// A run that its journal tells of, seen from outside.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The source and the target, without secrets.
+    pub(crate) endpoints: [String; 2],
+    /// Whether something that it has changed outside its directory still stands.
+    pub(crate) has_written: bool,
+    /// What does, with the way back.
+    pub(crate) standing: Vec<String>,
+}
+
+/// The run in a directory, if there is one; `way` are the options that lead to the cluster.
+pub(crate) fn begun(path: &Path, way: &str) -> Option<Begun> {
+    let records = journal::read(path).ok()?;
+    let endpoints = records.iter().rev().find_map(|record| match record {
+        Record::Started { source, target, .. } => Some([source.clone(), target.clone()]),
+        _ => None,
+    })?;
+    let has_written = resume::has_written(&records);
+    Some(Begun { endpoints, has_written, standing: what_stands(&records, path, way) })
 }
 
 fn is_proven(outcome: &Result<Outcome, Error>) -> bool {
@@ -229,8 +254,14 @@ fn is_proven(outcome: &Result<Outcome, Error>) -> bool {
 
 /// The options that lead to the cluster of the source.
 fn cluster(route: &Route) -> String {
-    let context = route.server.context().map(|context| format!(" --context {context}")).unwrap_or_default();
-    format!("{context} -n {}", route.namespace)
+    way(route.server.context(), Some(&route.namespace))
+}
+
+/// The options that lead to a namespace of a cluster.
+pub(crate) fn way(context: Option<&str>, namespace: Option<&str>) -> String {
+    let context = context.map(|context| format!(" --context {context}")).unwrap_or_default();
+    let namespace = namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+    context + &namespace
 }
 
 /// A freeze that an earlier process of the run has made, taken up again.

@@ -123,6 +123,35 @@ fn a_run_that_fails_says_the_way_back_or_goes_it() {
 }
 
 #[test]
+fn a_run_that_cannot_find_its_servers_again_says_what_stands() {
+    let source = source(OLD_SERVERS_ONLY);
+    let world = World::of(&source);
+    application(&world.namespace);
+    let run = frozen(&world, &source);
+    run.run(&[]).assert(5, &["--resume"]);
+    world.namespace.kubectl(&["delete", "secret", "immich-secrets"]);
+    let way = format!("pgmove rollback -n {} --run-dir", world.namespace.name);
+    run.run(&["--resume"]).assert(
+        5,
+        &[
+            "could not get Secret immich-secrets",
+            "the application is frozen still",
+            &way,
+            "the source is fenced still",
+            "--resume",
+        ],
+    );
+    // A run of that object which nobody has named.
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(directory.path().join("pgmove-runs")).expect("a directory");
+    fs::rename(run.run_dir(), directory.path().join("pgmove-runs/photos")).expect("another place");
+    let sides = ["run", "--resume", "--source=sts/immich-postgres", "--target=cluster/immich-postgres"];
+    world
+        .pgmove(directory.path(), &sides)
+        .assert(5, &["the application is frozen still", "pgmove-runs/photos"]);
+}
+
+#[test]
 fn a_run_that_is_refused_leaves_the_application_as_it_was() {
     let source = source("");
     let world = World::of(&source);
