@@ -1,6 +1,9 @@
 //! From an object to a connection: the login that the cluster knows, over tunnels to the pod behind the object.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
 
 use super::cluster::{Account, ClusterError, login};
 use super::credentials::{CredentialError, Credentials, SecretChoice};
@@ -37,10 +40,53 @@ pub async fn conninfo(
     );
     let conninfo = ConnInfo::parse(&text, &Defaults::default())?;
     let conninfo = match password {
-        Some(password) => conninfo.with_password(password.value),
+        Some(password) => conninfo
+            .with_password(password.value)
+            .renewed_by(Arc::new(Renewal::new(secret.cloned(), account))),
         None => conninfo,
     };
     Ok(conninfo.in_pod(Arc::new(route)))
+}
+
+/// A password that the cluster knows, and may know better than whoever has read it a while ago: Secrets are rotated.
+#[derive(Debug)]
+pub struct Renewal {
+    secret: Option<SecretChoice>,
+    account: Account,
+    /// What was read last, once the first one was refused.
+    latest: RwLock<Option<SecretString>>,
+    /// One at a time reads, for all that are refused.
+    reading: Mutex<()>,
+}
+
+impl Renewal {
+    fn new(secret: Option<SecretChoice>, account: Account) -> Renewal {
+        Renewal { secret, account, latest: RwLock::default(), reading: Mutex::default() }
+    }
+
+    /// The password, if it was read again.
+    pub fn latest(&self) -> Option<SecretString> {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the login again after the server has refused `former`. Whether it has another password now.
+    pub async fn renew(&self, route: &Route, user: &str, former: &SecretString) -> bool {
+        let _reading = self.reading.lock().await;
+        let is_other = |password: &SecretString| password.expose_secret() != former.expose_secret();
+        if self.latest().is_some_and(|latest| is_other(&latest)) {
+            return true;
+        }
+        // That it cannot be read does not make the refused password a better one.
+        let Ok(found) = conninfo(route.clone(), self.secret.as_ref(), self.account).await else {
+            return false;
+        };
+        let Some(password) = found.password().filter(|found| is_other(found)) else { return false };
+        if found.user() != user {
+            return false;
+        }
+        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Some(password);
+        true
+    }
 }
 
 /// The error of a workload that is not there, with what it left behind.

@@ -33,7 +33,7 @@ pub use credentials::{CredentialError, Credentials, Known, SecretChoice, SecretC
 pub use environment::{EnvironmentError, Reference};
 pub use exec::{Exec, ExecError, ExecOutput, exec};
 pub use instance::Instance;
-pub use login::{LoginError, conninfo};
+pub use login::{LoginError, Renewal, conninfo};
 pub use object::{Kind, ObjectRef, ObjectRefError};
 pub use operator::{Operator, OperatorError, WantedExtension};
 pub use orphan::Orphan;

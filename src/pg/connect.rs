@@ -63,18 +63,26 @@ enum Socket {
 
 /// Connects and logs in. `application_name` is what `pg_stat_activity` shows unless the connection string has
 /// one. If the server asks for a password and none is known, the refusal is [`Refusal::PasswordRequired`]: ask
-/// for it, and try again with [`ConnInfo::with_password`].
+/// for it, and try again with [`ConnInfo::with_password`]. A password that a cluster knows is read again there, once, when
+/// the server refuses it.
 pub async fn connect(
     conninfo: &ConnInfo,
     application_name: &str,
     side: Side,
 ) -> Result<Connected, ConnectError> {
-    let login = async {
-        let socket = open(conninfo).await?;
-        let login = login(socket, config(conninfo, application_name));
-        within(conninfo.connect_timeout(), login).await?.map_err(|error| Refusal::of(error, conninfo))
-    };
-    login.await.map_err(|refusal| connect_error(conninfo, side, refusal))
+    let password = conninfo.password();
+    let attempt = || Box::pin(attempt(conninfo, application_name));
+    let mut outcome = attempt().await;
+    if matches!(outcome, Err(Refusal::WrongPassword { .. })) && pod::renew(conninfo, password).await {
+        outcome = attempt().await;
+    }
+    outcome.map_err(|refusal| connect_error(conninfo, side, refusal))
+}
+
+async fn attempt(conninfo: &ConnInfo, application_name: &str) -> Result<Connected, Refusal> {
+    let socket = open(conninfo).await?;
+    let login = login(socket, config(conninfo, application_name));
+    within(conninfo.connect_timeout(), login).await?.map_err(|error| Refusal::of(error, conninfo))
 }
 
 /// Asks the server to cancel what the token's connection is doing, over a connection of its own with the same

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
@@ -42,6 +43,16 @@ pub(crate) async fn look(endpoint: &Endpoint) -> Result<Pinned, ConnectError> {
             |route: Arc<Route>| async move { Pinned::look(&route).await.map_err(Refusal::NoPod) },
         );
     looked.await.map_err(|refusal| connect_error(conninfo, endpoint.side, refusal))
+}
+
+/// Whether the cluster knows another password than this, which the server has refused.
+pub(super) async fn renew(conninfo: &ConnInfo, refused: Option<SecretString>) -> bool {
+    let (Some(route), Some(renewal), Some(refused)) = (conninfo.route(), conninfo.renewal(), refused) else {
+        return false;
+    };
+    let (route, renewal, user) = (Arc::clone(route), Arc::clone(renewal), conninfo.user().to_owned());
+    let reading = tokio::spawn(async move { renewal.renew(&route, &user, &refused).await });
+    AbortOnDropHandle::new(reading).await.expect("it does not panic, and is not aborted while it is awaited")
 }
 
 /// Makes attempts as long as what is in the way may pass.

@@ -77,7 +77,8 @@ impl ConnInfo {
     /// Host and port are wildcards: for a Unix socket libpq compares the host with "localhost" or with the
     /// directory, depending on the directory it was built for.
     pub fn passfile_line(&self) -> Result<Option<SecretString>, ConnInfoError> {
-        let Some(password) = self.password.as_ref().map(ExposeSecret::expose_secret) else { return Ok(None) };
+        let Some(password) = self.password() else { return Ok(None) };
+        let password = password.expose_secret();
         if password.contains(['\n', '\r', '\0']) {
             return Err(ConnInfoError::PasswordForPassfile);
         }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::error::{Class, Fault};
-use crate::kubernetes::Route;
+use crate::kubernetes::{Renewal, Route};
 
 pub use passfile::PassfileAnswer;
 
@@ -146,6 +146,7 @@ pub struct ConnInfo {
     user: String,
     database: String,
     password: Option<SecretString>,
+    renewal: Option<Arc<Renewal>>,
     is_admin: bool,
     passfile: Option<PathBuf>,
     ssl_mode: SslMode,
@@ -195,8 +196,14 @@ impl ConnInfo {
 
     /// The password, if one is known. One in a passfile is known only after
     /// [`ConnInfo::password_from_passfile`].
-    pub fn password(&self) -> Option<&SecretString> {
-        self.password.as_ref()
+    pub fn password(&self) -> Option<SecretString> {
+        let renewed = self.renewal.as_ref().and_then(|renewal| renewal.latest());
+        renewed.or_else(|| self.password.clone())
+    }
+
+    /// Where a password that the server refuses is read again.
+    pub fn renewal(&self) -> Option<&Arc<Renewal>> {
+        self.renewal.as_ref()
     }
 
     /// Whether this is the administrator's login, whose password is asked for apart.
@@ -264,6 +271,14 @@ impl ConnInfo {
     #[must_use]
     pub fn with_password(mut self, password: SecretString) -> ConnInfo {
         self.password = Some(password);
+        self.renewal = None;
+        self
+    }
+
+    /// The same login, whose password is read again when the server refuses it.
+    #[must_use]
+    pub fn renewed_by(mut self, renewal: Arc<Renewal>) -> ConnInfo {
+        self.renewal = Some(renewal);
         self
     }
 

@@ -163,6 +163,7 @@ pub(super) fn assemble(parameters: Vec<Parameter>, defaults: &Defaults) -> Resul
         user,
         database,
         password: values.text("password").map(SecretString::from),
+        renewal: None,
         is_admin: false,
         passfile: values.path("passfile").or_else(|| Some(defaults.home.as_ref()?.join(".pgpass"))),
         ssl_mode,
@@ -313,7 +314,7 @@ mod tests {
         assert_eq!(conninfo.host(), &Host::Name("db".to_owned()));
         assert_eq!(conninfo.address(), Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))));
         assert_eq!(conninfo.to_string(), "u@db:1/d");
-        assert_eq!(conninfo.password().map(ExposeSecret::expose_secret), Some("p"));
+        assert_eq!(conninfo.password().as_ref().map(ExposeSecret::expose_secret), Some("p"));
         assert_eq!(conninfo.ssl_mode(), SslMode::VerifyFull);
         assert_eq!(conninfo.root_certificates(), Some(&RootCertificates::File("/ca".into())));
         let client = ClientCertificate { certificate: "/c".into(), key: "/k".into() };

@@ -1,11 +1,12 @@
-//! Runs between objects that go on by themselves: what the cluster tells of both servers is looked at before each stage.
+//! Runs between objects that go on by themselves: what the cluster tells of both servers is looked at before each stage,
+//! and a login is read again when it is refused.
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::cnpg;
+use super::cnpg::{self, secret};
 use super::endpoints::World;
-use crate::support::{Database, Move, Running, Server, leftovers, state, wait_until};
+use crate::support::{Database, Move, Running, Server, leftovers, psql, state, wait_until};
 
 /// A table whose rows the target takes up to the lock that a test holds there.
 const SAMPLE: &str = "
@@ -93,4 +94,40 @@ fn another_database_cluster_behind_the_object_is_not_gone_on_with() {
     scene.run.run(&["--resume"]).assert(7, &[changed]);
     cnpg::report(&scene.world.namespace, &json!({ "systemID": "7585905211943043090" }));
     scene.run.run(&["--resume"]).assert(0, &["equal: "]);
+}
+
+/// Gives both logins another password, on the servers and in the Secrets.
+fn rotate(source: &Database, world: &World, password: &str) {
+    let World { namespace, target, .. } = world;
+    for database in [source, target] {
+        // Where no mark forbids it.
+        let statement = format!("ALTER ROLE {} PASSWORD '{password}'", database.name);
+        psql(&database.server.uri("postgres"), &statement).expect("a superuser may");
+    }
+    secret(namespace, "immich-secrets", &json!({ "DB_USERNAME": source.name, "DB_PASSWORD": password }));
+    let login = json!({ "username": target.name, "password": password, "dbname": target.name });
+    secret(namespace, "immich-postgres-app", &login);
+}
+
+#[test]
+fn passwords_that_are_rotated_during_a_run_are_read_again() {
+    let Scene { source, world, run: _run, running, gate } = Scene::new();
+    rotate(&source, &world, "rotated");
+    Scene::open(&gate);
+    let ended = running.wait();
+    ended.assert(0, &["equal: "]);
+    assert!(!ended.output.contains("rotated"), "{}", ended.output);
+    rotate(&source, &world, Database::PASSWORD);
+    Scene::assert_moved(&source, &world.target);
+}
+
+#[test]
+fn passwords_that_are_rotated_between_a_kill_and_the_resume_are_those_of_the_secrets() {
+    let Scene { source, world, run, running, gate } = Scene::new();
+    running.kill();
+    Scene::open(&gate);
+    rotate(&source, &world, "rotated");
+    run.run(&["--resume"]).assert(0, &["equal: "]);
+    rotate(&source, &world, Database::PASSWORD);
+    Scene::assert_moved(&source, &world.target);
 }
