@@ -147,8 +147,8 @@ impl ClientPod {
             Some(endpoint) => Some(self.login(endpoint, &at).await?),
             None => None,
         };
-        let password =
-            login.as_ref().and_then(ConnInfo::password).map_or("", |password| password.expose_secret());
+        let password = login.as_ref().and_then(ConnInfo::password);
+        let password = password.as_ref().map_or("", |password| password.expose_secret());
         let database = login.as_ref().map(|login| format!("--dbname={}", login.keyword_string(None)));
         let mut command = vec!["sh", "-c", include_str!("pod.sh"), "sh", program];
         command.extend(arguments.iter().chain(&database).map(String::as_str));
