@@ -39,6 +39,7 @@ mod dump;
 mod fencing;
 mod finish;
 mod freezing;
+mod furnish;
 mod going_on;
 mod objects;
 mod operator;
@@ -318,6 +319,10 @@ impl Context<'_> {
         }
         self.pin(directory).await?;
         if held.frozen.is_none() {
+            let changed = Box::pin(self.changed_before_freeze(&checked, directory)).await?;
+            if !changed.is_empty() {
+                return Ok(Outcome::Refused(changed));
+            }
             held.frozen = self.freeze(directory).await?;
         }
         Box::pin(self.move_frozen(directory, checked, begun, held)).await

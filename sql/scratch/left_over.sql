@@ -1,10 +1,13 @@
 -- Purpose: the server's scratch databases, by their name; those that somebody works in, or whose process is there still, too.
--- Parameters: $1 text: what their comment begins with
--- Columns: name text; is_described boolean: whether it has that comment, which comes right after the database; is_used
---          boolean
+-- Parameters: $1 text: the setting that marks them
+-- Columns: name text; is_marked boolean: whether it has that setting, which comes right after the database; is_used boolean
 -- Oldest server: 14
 SELECT d.datname::pg_catalog.text AS name,
-       coalesce(pg_catalog.starts_with(pg_catalog.shobj_description(d.oid, 'pg_database'), $1), false) AS is_described,
+       EXISTS (
+           SELECT FROM pg_catalog.pg_db_role_setting s
+            CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS items (item)
+            WHERE s.setdatabase = d.oid AND s.setrole = 0 AND pg_catalog.split_part(items.item, '=', 1) = $1::pg_catalog.text
+       ) AS is_marked,
        EXISTS (
            SELECT FROM pg_catalog.pg_stat_activity a
             WHERE a.datid = d.oid

@@ -68,7 +68,8 @@ Examples:
   See what another choice changes:
     pgmove plan --source … --target … --vector-index hnsw --save other.json; diff plan.json other.json
 
-Two plans of unchanged databases are equal to the byte. docs/plan.md describes every field."
+The text shortens long lists; -v shows all of them. Two plans of unchanged databases are equal to the
+byte. docs/plan.md describes every field."
 );
 
 pub(super) const REHEARSE: &str = with_passwords!(
@@ -79,9 +80,12 @@ Examples:
   Read its report again:
     pgmove report --run-dir pgmove-runs/immich-rehearsal
 
-The target's database is not touched: the move goes into a database of its own on the same server, which is made and
-dropped over --target-admin. It needs the space of the move for as long as it lasts. The source is only read, in one
-snapshot; writes meanwhile are no failure. Exit code 0 says that the copy was proven equal as of that snapshot."
+The target's database is not touched: the move goes into a database of its own on the same server,
+which is made and dropped over --target-admin. It needs the space of the move for as long as it lasts.
+The source is only read, in one snapshot; writes meanwhile are no failure. For as long as it lasts, all
+tables of the source are locked in ACCESS SHARE mode: an application that changes its tables (a
+migration, TRUNCATE) waits for the end, and VACUUM removes no row that the snapshot may still see. Exit
+code 0 says that the copy was proven equal as of that snapshot."
 );
 
 pub(super) const DUMP: &str = with_passwords!(

@@ -134,7 +134,7 @@ fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
         report::print(&report::findings(&ended.findings, ended.exit, page));
     }
     if let Some(plan) = &ended.plan {
-        report::print(&report::plan(plan, page));
+        report::print(&report::plan(plan, screen.is_verbose, page));
     }
     if let Some(settings) = &ended.settings {
         report::print(&report::settings(settings, page));

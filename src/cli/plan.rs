@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::{Choices, Lanes};
 use super::commands::{Ended, Failed, MIB, replaces, run_dir};
-use super::connections;
 use super::endpoints::Endpoints;
+use super::{connections, freeze};
 use crate::error::{Class, Error, Exit, Fault};
 use crate::event::Events;
 use crate::plan::document::{self, Document};
@@ -24,6 +24,12 @@ pub(crate) struct Arguments {
     /// Plan for a target database that is emptied first; DATABASE must be its name
     #[arg(long, value_name = "DATABASE")]
     replace: Option<String>,
+    /// Also tell what a run with --freeze would stop
+    #[arg(long)]
+    freeze: bool,
+    /// A further workload that --freeze will stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME
+    #[arg(long = "workload", value_name = "KIND/NAME")]
+    named: Vec<String>,
     #[command(flatten)]
     lanes: Lanes,
     /// Split tables into chunks of about this size [default: from size and jobs]
@@ -72,6 +78,7 @@ pub(super) async fn plan(
         choices: connections::choices(&options.choices),
         dry_run: true,
         replace: replaces(options.replace.as_deref(), &connections.target)?,
+        freeze: freeze::settings(options.freeze, &options.named, source, freeze::PATIENCE)?,
         jobs: options.lanes.jobs,
         chunk_bytes: options.chunk_size.map(|size| size * MIB),
         index_memory: options.lanes.index_memory(),

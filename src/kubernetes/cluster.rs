@@ -83,6 +83,11 @@ impl ClusterLook {
             spec,
         }
     }
+
+    /// The size of the volume that WAL has for itself, in bytes, if it has one.
+    pub fn wal_size(&self) -> Option<u64> {
+        bytes(&Quantity(self.spec.wal_storage.as_ref()?.size.clone()?))
+    }
 }
 
 fn memory_limit(spec: &ClusterSpec) -> Option<u64> {

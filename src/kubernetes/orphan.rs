@@ -135,6 +135,7 @@ spec:
                 ),
             },
             evidence: format!("no pod uses claim {claim}; {volume}"),
+            objects: vec![],
             remedy: format!(
                 "put the image into this manifest, apply it, and name pod/{} as the source:\n{}",
                 self.pod(),

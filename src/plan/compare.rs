@@ -2,7 +2,8 @@
 //!
 //! Compared is what would be done: which tables and how they travel, every statement, what stays behind, both databases,
 //! their major versions and extensions. Not compared is what may change without changing that: sizes, estimated rows,
-//! the boundaries of chunks (any boundaries tile a table, however it has grown), the numbers of large objects.
+//! the boundaries of chunks (any boundaries tile a table, however it has grown), the numbers of large objects. Of a value
+//! that a plan does not show, its digest is compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +11,17 @@ use crate::pg::QualifiedName;
 use crate::plan::document::{Document, Place};
 use crate::plan::{Plan, Route, Step, TablePlan};
 use crate::preflight::few;
+use crate::schema::rewrite::Owners;
 
 /// One thing that is not as it was planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// What, in a sentence.
     pub title: String,
-    /// Its names, or what it was and is.
+    /// The first of its names, or what it was and is.
     pub evidence: String,
+    /// All of its names, where there are any.
+    pub objects: Vec<String>,
 }
 
 /// Everything in which the world is not as it was planned with.
@@ -48,7 +52,7 @@ struct Found(Vec<Difference>);
 
 impl Found {
     fn push(&mut self, title: String, evidence: String) {
-        self.0.push(Difference { title, evidence });
+        self.0.push(Difference { title, evidence, objects: vec![] });
     }
 
     fn value(&mut self, what: &str, before: &str, after: &str) {
@@ -60,7 +64,8 @@ impl Found {
     fn set(&mut self, what: &str, before: &BTreeSet<String>, after: &BTreeSet<String>) {
         for (names, verb) in [(after - before, "were added"), (before - after, "are gone")] {
             if !names.is_empty() {
-                self.push(format!("{what} {verb} since the plan was made"), few(names));
+                let (title, names) = (format!("{what} {verb} since the plan was made"), few(names));
+                self.0.push(Difference { title, evidence: names.to_string(), objects: names.all() });
             }
         }
     }
@@ -97,6 +102,7 @@ impl Found {
                 .collect()
         };
         self.set("schemas that the target has before", &schemas(before), &schemas(after));
+        self.roles(before, after);
         self.steps(before, after);
         let left = |plan: &Plan| {
             plan.not_carried.iter().map(|left| format!("{} ({})", left.object, left.reason)).collect()
@@ -134,14 +140,83 @@ impl Found {
         }
     }
 
+    /// What large objects are given to; the other roles of the target stand in the statements.
+    fn roles(&mut self, before: &Plan, after: &Plan) {
+        let owner = |plan: &Plan| match &plan.roles.owners {
+            Owners::Keep => "as on the source".to_owned(),
+            Owners::All(role) => role.clone(),
+        };
+        self.value("the owner of everything", &owner(before), &owner(after));
+        let creator = |plan: &Plan| {
+            let role = plan.roles.creator.clone().unwrap_or_else(|| "nobody".to_owned());
+            if plan.roles.may_impersonate { format!("{role}, a superuser") } else { role }
+        };
+        self.value("the role that makes everything", &creator(before), &creator(after));
+        // A superuser can give them to any role.
+        if !(before.roles.may_impersonate && after.roles.may_impersonate) {
+            let roles = [&before.roles.assignable, &after.roles.assignable];
+            self.set("roles that objects can be given to", roles[0], roles[1]);
+        }
+    }
+
     fn steps(&mut self, before: &Plan, after: &Plan) {
-        let (before, after) = (by_object(before), by_object(after));
+        self.order(before, after);
+        let (planned, now) = (by_object(before), by_object(after));
         let names = |steps: &BTreeMap<&str, Vec<&Step>>| steps.keys().map(|&name| name.to_owned()).collect();
-        self.set("objects", &names(&before), &names(&after));
-        for (object, steps) in &before {
-            let Some(now) = after.get(object) else { continue };
+        self.set("objects", &names(&planned), &names(&now));
+        let mut changed = BTreeSet::new();
+        for (object, steps) in &planned {
+            let Some(others) = now.get(object) else { continue };
             let told = |steps: &[&Step]| steps.iter().map(|step| told(step)).collect::<Vec<_>>().join("; ");
-            self.value(object, &told(steps), &told(now));
+            let hidden =
+                |steps: &[&Step]| steps.iter().map(|step| step.masked_sha256.clone()).collect::<Vec<_>>();
+            if told(steps) != told(others) {
+                self.value(object, &told(steps), &told(others));
+            } else if hidden(steps) != hidden(others) {
+                self.push(
+                    format!("{object} has changed"),
+                    format!("a value that is not shown is another one: {}", told(others)),
+                );
+            } else {
+                continue;
+            }
+            changed.insert(*object);
+        }
+        self.rewrites(before, after, &changed);
+    }
+
+    /// The first step that comes earlier than it was planned. pg_dump's order hangs on what depends on what.
+    fn order(&mut self, before: &Plan, after: &Plan) {
+        let objects = |plan: &Plan| plan.steps.iter().map(|step| step.object.clone()).collect::<Vec<_>>();
+        let (planned, now) = (objects(before), objects(after));
+        let is_same_set = || planned.iter().collect::<BTreeSet<_>>() == now.iter().collect::<BTreeSet<_>>();
+        if let Some(at) = planned.iter().zip(&now).position(|(was, is)| was != is).filter(|_| is_same_set()) {
+            let told = |objects: &[String]| format!("step {} is {}", at + 1, objects[at]);
+            self.value("the order of steps", &told(&planned), &told(&now));
+        }
+    }
+
+    /// Also where what comes of them is the same; `told` are objects that were named before.
+    fn rewrites(&mut self, before: &Plan, after: &Plan, told: &BTreeSet<&str>) {
+        let rewrites = |plan: &Plan| {
+            let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for change in plan.rewrites.iter().filter(|change| !told.contains(change.object.as_str())) {
+                let becomes = change.after.as_deref().unwrap_or("(left out)");
+                let text = format!("{:?} of {} -> {becomes}", change.rewrite, change.before);
+                found.entry(change.object.clone()).or_default().push(text);
+            }
+            found
+        };
+        let (planned, now) = (rewrites(before), rewrites(after));
+        for object in planned.keys().chain(now.keys()).collect::<BTreeSet<_>>() {
+            let is_step = |plan: &Plan| plan.steps.iter().any(|step| step.object == *object);
+            // One that has come or gone is named as that.
+            if is_step(before) == is_step(after) {
+                let text = |found: &BTreeMap<String, Vec<String>>| {
+                    found.get(object).map_or_else(|| "none".to_owned(), |texts| texts.join("; "))
+                };
+                self.value(&format!("the rewrite of {object}"), &text(&planned), &text(&now));
+            }
         }
     }
 }
@@ -223,7 +298,7 @@ mod tests {
     #[test]
     fn each_change_is_named() {
         type Change = fn(&mut Document);
-        let changes: [(&str, Change); 14] = [
+        let changes: [(&str, Change); 19] = [
             ("the source is another database", |now| now.source.database.oid = Oid(1)),
             ("the target's server has changed", |now| now.target.major += 1),
             ("extension vector has changed", |now| now.extensions[0].target = Some("0.9.0".into())),
@@ -254,6 +329,19 @@ mod tests {
             ("EXTENSION vchord has changed", |now| now.plan.steps[0].route = Route::Owner),
             ("objects are gone since the plan was made", |now| {
                 now.plan.steps.pop();
+            }),
+            ("TABLE public.asset has changed", |now| {
+                now.plan.steps[1].masked_sha256 = Some("another secret".into());
+            }),
+            ("the order of steps has changed", |now| now.plan.steps.swap(0, 1)),
+            ("the role that makes everything has changed", |now| now.plan.roles.may_impersonate = true),
+            ("roles that objects can be given to were added since the plan was made", |now| {
+                now.plan.roles.assignable.insert("other".into());
+            }),
+            ("the rewrite of INDEX public.clip_index has changed", |now| {
+                let changes = &mut now.plan.rewrites;
+                let change = changes.iter_mut().find(|change| change.object == "INDEX public.clip_index");
+                change.expect("it is rewritten").before = "CREATE INDEX, other than it was".into();
             }),
             ("things that are not carried were added since the plan was made", |now| {
                 now.plan

@@ -7,6 +7,7 @@ use crate::pg::acl::{self, AclItem};
 use crate::pg::{quote_identifier, quote_literal};
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::plan::{NotCarried, Phase, Route, Step};
+use crate::schema::lexer::mask_strings;
 
 /// What becomes of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,15 +92,19 @@ pub fn steps(
         );
         let statement = format!("{of} SET {} TO {value}", quoted_parts(&setting.name));
         let defining = defining_statement(&setting.name, source, target).filter(|_| is_own);
-        match (is_allowed, has_admin, defining) {
-            (true, _, _) => made.step(object, Route::Owner, vec![statement]),
-            (_, true, _) => made.step(object, Route::Admin, vec![statement]),
-            (_, _, Some(defining)) => made.step(object, Route::Owner, vec![defining, statement]),
-            (_, _, None) => made.forbidden.push((
-                object,
-                format!("it takes {statement}, unless the target's database has that already"),
-            )),
-        }
+        let is_secret = may_be_secret(&setting.name);
+        let (route, statements) = match (is_allowed, has_admin, defining) {
+            (true, _, _) => (Route::Owner, vec![statement]),
+            (_, true, _) => (Route::Admin, vec![statement]),
+            (_, _, Some(defining)) => (Route::Owner, vec![defining, statement]),
+            (_, _, None) => {
+                let shown = if is_secret { mask_strings(&statement) } else { statement };
+                let reason = format!("it takes {shown}, unless the target's database has that already");
+                made.forbidden.push((object, reason));
+                continue;
+            }
+        };
+        made.step(object, route, statements).may_hold_secrets = is_secret;
     }
     if let Some(comment) = &source.database.comment {
         let statement = format!("COMMENT ON DATABASE {database} IS {}", quote_literal(comment));
@@ -107,6 +112,14 @@ pub fn steps(
     }
     made.grants(source, target, &database);
     made
+}
+
+/// Extensions whose settings are numbers and modes.
+const OPEN_PREFIXES: &[&str] = &["hnsw", "ivfflat", "vchordrq", "vchordg", "plpgsql", "pg_trgm"];
+
+/// A setting of two names may be an application's own, which some keep their keys and tokens in.
+pub fn may_be_secret(setting: &str) -> bool {
+    setting.split_once('.').is_some_and(|(prefix, _)| !OPEN_PREFIXES.contains(&prefix))
 }
 
 /// What has the server load the library that defines a setting: until then it is a placeholder, which only a
@@ -141,20 +154,23 @@ impl Made {
         self.not_carried.push(NotCarried { object, reason: reason.to_owned() });
     }
 
-    fn step(&mut self, object: String, route: Route, statements: Vec<String>) {
+    fn step(&mut self, object: String, route: Route, statements: Vec<String>) -> &mut Step {
+        let id = self.next_id;
+        self.next_id += 1;
         self.steps.push(Step {
-            id: self.next_id,
+            id,
             object,
             phase: Phase::Finish,
             route,
             needs: vec![],
             statements,
             may_hold_secrets: false,
+            masked_sha256: None,
             extension: None,
             maintenance_work_mem: 0,
             vector_index: None,
         });
-        self.next_id += 1;
+        self.steps.last_mut().expect("it was pushed")
     }
 
     /// Grants on the database, but for the owner's own.
@@ -187,5 +203,33 @@ impl Made {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::tests::case::Case;
+
+    #[test]
+    fn the_value_of_an_applications_own_setting_is_not_shown() {
+        let mut case = Case::clean();
+        for (name, value) in [("app.jwt_secret", "s3cret"), ("hnsw.ef_search", "80"), ("work_mem", "8MB")] {
+            let setting = DatabaseSetting { role: None, name: name.into(), value: value.into() };
+            case.source.database.settings.push(setting);
+        }
+        let made = |has_admin| steps(&case.source, &case.target, &BTreeMap::new(), has_admin, 1);
+        let shown: Vec<String> = made(true).steps.iter().flat_map(Step::shown).collect();
+        assert_eq!(
+            shown,
+            [
+                r#"ALTER DATABASE "app" SET "app"."jwt_secret" TO '***'"#,
+                r#"ALTER DATABASE "app" SET "hnsw"."ef_search" TO '80'"#,
+                r#"ALTER DATABASE "app" SET "work_mem" TO '8MB'"#,
+            ]
+        );
+        let forbidden = made(false).forbidden;
+        assert_eq!(forbidden.len(), 3);
+        assert!(!forbidden.iter().any(|(_, reason)| reason.contains("s3cret")), "{forbidden:?}");
     }
 }

@@ -11,6 +11,7 @@ use crate::plan::extensions;
 use crate::plan::unique_index;
 use crate::plan::vector::{self, Facts};
 use crate::plan::{LockMode, NotCarried, Phase, Route, Step, TablePlan, VectorIndexChoice, VectorIndexPlan};
+use crate::profile;
 use crate::schema::rewrite::{self, ExistingSchema, Owners, Roles, TypeRename};
 use crate::schema::{Change, Entry, EntryClass, Section, index_statement, superuser_reason};
 
@@ -118,6 +119,7 @@ fn facts<'a>(statement: &'a crate::schema::IndexStatement, input: &'a Input<'_>)
         rows: input.vector_rows.get(&statement.table).copied().unwrap_or(0),
         dimensions: dimensions.unwrap_or(0),
         choice: input.vector_index,
+        application: profile::vector_index(&statement.table.name, &statement.name),
         offers_vchord: input.target.available_extensions.iter().any(|offered| offered.name == "vchord"),
         vector_schema: vector_schema(input),
         vchord_schema: extension_schema(input, "vchord"),
@@ -261,6 +263,7 @@ fn step(entry: &Entry, index: Option<VectorIndexPlan>, input: &Input<'_>) -> Ste
         needs: entry.dependencies.clone(),
         statements: entry.commands(),
         may_hold_secrets: entry.class.may_hold_secrets(),
+        masked_sha256: None,
         extension: None,
         maintenance_work_mem,
         vector_index: index,

@@ -181,12 +181,16 @@ pub fn read(text: &[u8]) -> Result<Document, DocumentError> {
 fn checksum(mut value: Value) -> Option<String> {
     value.as_object_mut()?.remove(SHA256);
     value.sort_all_objects();
-    let bytes = serde_json::to_vec(&value).ok()?;
+    Some(sha256(&serde_json::to_vec(&value).ok()?))
+}
+
+/// In hexadecimal digits.
+pub(super) fn sha256(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(64);
     for byte in Sha256::digest(bytes) {
         let _ = write!(text, "{byte:02x}");
     }
-    Some(text)
+    text
 }
 
 #[cfg(test)]
@@ -203,6 +207,38 @@ mod tests {
         let compact = serde_json::to_vec(&document).expect("plain data");
         assert_eq!(read(&compact).expect("the same").text(), text);
         assert!(!text.contains("\"run\""), "{text}");
+    }
+
+    /// The names of all fields.
+    fn fields(value: &Value, found: &mut std::collections::BTreeSet<String>) {
+        match value {
+            Value::Object(object) => object.iter().for_each(|(name, value)| {
+                found.insert(name.clone());
+                fields(value, found);
+            }),
+            Value::Array(values) => values.iter().for_each(|value| fields(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_field_is_described() {
+        let mut document = sample::document();
+        let first = vec![crate::catalog::UserObject { kind: "table".into(), name: "taken".into() }];
+        document.plan.replaced = Some(crate::catalog::UserObjects { count: 1, first });
+        document.plan.steps[0].extension =
+            Some(crate::kubernetes::WantedExtension { name: "vchord".into(), schema: None });
+        document.plan.existing_schemas.push(crate::schema::rewrite::ExistingSchema {
+            name: "extensions".into(),
+            owner: "postgres".into(),
+            is_owned: false,
+        });
+        document.plan.roles.owners = crate::schema::rewrite::Owners::All("app".into());
+        let mut found = std::collections::BTreeSet::new();
+        fields(&serde_json::to_value(document).expect("plain data"), &mut found);
+        let text = include_str!("../../docs/plan.md");
+        let missing: Vec<_> = found.iter().filter(|name| !text.contains(&format!("`{name}`"))).collect();
+        assert!(found.len() > 70 && missing.is_empty(), "docs/plan.md does not tell of {missing:?}");
     }
 
     #[test]

@@ -72,7 +72,11 @@ impl Plan {
     #[must_use]
     pub fn shown(mut self) -> Plan {
         for step in &mut self.steps {
-            step.statements = step.shown();
+            let shown = step.shown();
+            if shown != step.statements {
+                step.masked_sha256 = Some(document::sha256(step.statements.join(";\n").as_bytes()));
+                step.statements = shown;
+            }
         }
         self
     }
@@ -175,6 +179,9 @@ pub struct Step {
     /// Whether a string in them may be a password; [`Step::shown`] masks it.
     #[serde(default)]
     pub may_hold_secrets: bool,
+    /// Where strings were masked: the SHA-256 of the statements as they were, by which a change is seen all the same.
+    #[serde(default)]
+    pub masked_sha256: Option<String>,
     /// For an extension: what an operator is asked for, if it can be left to one.
     #[serde(default)]
     pub extension: Option<WantedExtension>,
@@ -209,6 +216,10 @@ pub struct VectorIndexPlan {
     pub list_levels: usize,
     /// The number of lists of the finest level, 0 where there are none.
     pub lists: u64,
+    /// Of a `vchordrq` index that an application knows as its own: the numbers of lists that it takes; with another one it
+    /// builds the index again.
+    #[serde(default)]
+    pub expected_lists: Vec<u64>,
     /// Memory that the build takes beside `maintenance_work_mem`, in bytes.
     pub memory: u64,
 }
@@ -217,8 +228,8 @@ pub struct VectorIndexPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VectorIndexChoice {
-    /// `vchordrq` for Immich's two and for pgvecto.rs indexes where the target offers it, else `hnsw`; others
-    /// as they are.
+    /// `vchordrq` for those of a known application and for pgvecto.rs indexes where the target offers it, else `hnsw`;
+    /// others as they are.
     Auto,
     /// All `vchordrq`.
     Vchordrq,
@@ -278,11 +289,20 @@ mod tests {
             needs: vec![],
             statements: vec!["CREATE SERVER old OPTIONS (password 'p;w')".into()],
             may_hold_secrets,
+            masked_sha256: None,
             extension: None,
             maintenance_work_mem: 0,
             vector_index: None,
         };
         assert_eq!(step(true).shown(), ["CREATE SERVER old OPTIONS (password '***')"]);
         assert_eq!(step(false).shown(), step(false).statements);
+        let plan = |password: &str| {
+            let mut step = step(true);
+            step.statements[0] = step.statements[0].replace("p;w", password);
+            Plan { steps: vec![step], ..crate::report::sample::plan() }.shown().steps.remove(0)
+        };
+        assert_eq!(plan("one").statements, plan("other").statements);
+        assert_ne!(plan("one").masked_sha256, plan("other").masked_sha256);
+        assert_eq!(plan("one").masked_sha256, plan("one").masked_sha256);
     }
 }

@@ -1,13 +1,14 @@
 //! Which index a vector column gets on the target. Pure.
 //!
-//! Immich recognises its two indexes by their text and by the number of lists, and rebuilds them before it
-//! serves requests if they do not match. So those two get exactly its statement and its rule for `lists`
-//! (server/src/utils/database.ts of Immich 2.5). Other `vchordrq` indexes follow VectorChord's own
+//! An application may recognise its indexes by their text and by the number of lists, as Immich does, and rebuild them
+//! before it serves requests if they do not match. So those get exactly its statement and its rule for `lists`, which
+//! stand in its profile ([`crate::profile`]). Other `vchordrq` indexes follow VectorChord's own
 //! recommendation (<https://docs.vectorchord.ai/vectorchord/usage/indexing.html>), but for `lists = []`,
 //! which fails as soon as a session sets `vchordrq.probes`: `[1]` takes its place.
 
 use crate::pg::{QualifiedName, quote_identifier, quote_literal};
 use crate::plan::{VectorIndexChoice, VectorIndexPlan};
+use crate::profile::{Hnsw, Vchordrq, VectorIndexes};
 use crate::schema::IndexStatement;
 use crate::schema::rewrite::VectorIndex;
 
@@ -22,6 +23,8 @@ pub struct Facts<'a> {
     pub dimensions: u32,
     /// What was asked for.
     pub choice: VectorIndexChoice,
+    /// How the application that knows the index makes it.
+    pub application: Option<&'a VectorIndexes>,
     /// Whether the target offers VectorChord.
     pub offers_vchord: bool,
     /// The schema of `vector` on the target.
@@ -44,23 +47,22 @@ pub fn decide(facts: &Facts<'_>) -> (Option<VectorIndex>, Option<VectorIndexPlan
         return (None, None);
     };
     let from = statement.access_method.as_str();
+    let own = facts.application.and_then(|application| application.vchordrq.as_ref());
     let to = match facts.choice {
         VectorIndexChoice::Vchordrq => "vchordrq",
         VectorIndexChoice::Hnsw => "hnsw",
-        VectorIndexChoice::Auto if facts.offers_vchord && (from == "vectors" || is_immich(statement)) => {
-            "vchordrq"
-        }
+        VectorIndexChoice::Auto if facts.offers_vchord && (from == "vectors" || own.is_some()) => "vchordrq",
         VectorIndexChoice::Auto | VectorIndexChoice::Keep if from == "vectors" => "hnsw",
         VectorIndexChoice::Auto | VectorIndexChoice::Keep => from,
     };
     let is_kept =
-        to == from && !(to == "vchordrq" && is_immich(statement) && facts.choice != VectorIndexChoice::Keep);
+        to == from && !(to == "vchordrq" && own.is_some() && facts.choice != VectorIndexChoice::Keep);
     let (options, lists) = match to {
         _ if is_kept => {
             (statement.options.clone(), lists_of(statement.options.as_deref().unwrap_or_default()))
         }
         "vchordrq" => {
-            let (text, lists) = vchordrq_options(facts, class.distance);
+            let (text, lists) = vchordrq_options(own, facts.rows, class.distance);
             (Some(format!("options = {}", quote_literal(&text).trim_start())), vec![lists])
         }
         _ => (Some(hnsw_options(facts)), vec![]),
@@ -79,6 +81,10 @@ pub fn decide(facts: &Facts<'_>) -> (Option<VectorIndex>, Option<VectorIndexPlan
         operator: class.distance.operator().to_owned(),
         list_levels: lists.len(),
         lists: lists.last().copied().unwrap_or(0),
+        expected_lists: own
+            .filter(|_| to == "vchordrq")
+            .map(|own| own.expected_lists(facts.rows))
+            .unwrap_or_default(),
         memory: build_memory(to, lists.last().copied().unwrap_or(0), facts),
     };
     (rewrite, Some(plan))
@@ -134,25 +140,6 @@ impl Class {
     }
 }
 
-fn is_immich(statement: &IndexStatement) -> bool {
-    matches!(
-        (statement.table.name.as_str(), statement.name.as_str()),
-        ("smart_search", "clip_index") | ("face_search", "face_index")
-    )
-}
-
-/// Immich's rule: `1 << (32 - clz32(count / 1000))` is the power of two above `count / 1000`.
-pub fn immich_lists(rows: u64) -> u64 {
-    let power_above = |value: u64| 1_u64 << (64 - value.leading_zeros());
-    if rows < 128_000 {
-        1
-    } else if rows < 2_048_000 {
-        power_above(rows / 1000)
-    } else {
-        2 * power_above(rows.isqrt())
-    }
-}
-
 /// VectorChord's recommendation.
 pub fn recommended_lists(rows: u64) -> u64 {
     match rows {
@@ -163,19 +150,18 @@ pub fn recommended_lists(rows: u64) -> u64 {
     }
 }
 
-/// Immich's threads for k-means; others get the same.
+/// Threads for k-means, as Immich has them.
 const BUILD_THREADS: u64 = 4;
 
-fn vchordrq_options(facts: &Facts<'_>, distance: Distance) -> (String, u64) {
-    if is_immich(facts.statement) {
-        let lists = immich_lists(facts.rows);
-        let text = format!(
-            "\n        residual_quantization = false\n        [build.internal]\n        lists = [{lists}]\n        \
-             spherical_centroids = true\n        build_threads = {BUILD_THREADS}\n        sampling_factor = 1024\n        "
-        );
-        return (text, lists);
+/// VectorChord's own, which k-means samples a list by.
+const SAMPLING_FACTOR: u64 = 256;
+
+fn vchordrq_options(own: Option<&Vchordrq>, rows: u64, distance: Distance) -> (String, u64) {
+    if let Some(own) = own {
+        let lists = own.lists(rows);
+        return (own.options.replace("{lists}", &lists.to_string()), lists);
     }
-    let lists = recommended_lists(facts.rows);
+    let lists = recommended_lists(rows);
     let is_l2 = distance == Distance::L2;
     let text = format!(
         "residual_quantization = {is_l2}\n[build.internal]\nlists = [{lists}]\nspherical_centroids = {}\n\
@@ -185,10 +171,11 @@ fn vchordrq_options(facts: &Facts<'_>, distance: Distance) -> (String, u64) {
     (text, lists)
 }
 
-/// The source's `m` and `ef_construction` where it names them, Immich's for Immich, else pgvector's defaults.
+/// The source's `m` and `ef_construction` where it names them, the application's own, else pgvector's defaults.
 fn hnsw_options(facts: &Facts<'_>) -> String {
     let options = facts.statement.options.as_deref().unwrap_or_default();
-    let (m, ef_construction) = if is_immich(facts.statement) { (16, 300) } else { (16, 64) };
+    let own = facts.application.and_then(|application| application.hnsw);
+    let Hnsw { m, ef_construction } = own.unwrap_or(Hnsw { m: 16, ef_construction: 64 });
     format!(
         "m = {}, ef_construction = {}",
         number_of(options, "m").unwrap_or(m),
@@ -224,8 +211,11 @@ fn build_memory(access_method: &str, lists: u64, facts: &Facts<'_>) -> u64 {
     match access_method {
         // VectorChord's own estimate, 4 * lists * dim * (1 + threads + sampling_factor).
         "vchordrq" => {
-            let sampling = if is_immich(facts.statement) { 1024 } else { 256 };
-            4 * lists * dimensions * (1 + BUILD_THREADS + sampling)
+            let own = facts.application.and_then(|application| application.vchordrq.as_ref());
+            let named = |name| own.and_then(|own| number_of(&own.options, name));
+            let threads = named("build_threads").unwrap_or(BUILD_THREADS);
+            let sampling = named("sampling_factor").unwrap_or(SAMPLING_FACTOR);
+            4 * lists * dimensions * (1 + threads + sampling)
         }
         _ => 0,
     }
@@ -243,6 +233,19 @@ mod tests {
     use super::*;
     use crate::schema::index_statement;
 
+    fn facts(statement: &IndexStatement, rows: u64) -> Facts<'_> {
+        Facts {
+            statement,
+            rows,
+            dimensions: 512,
+            choice: VectorIndexChoice::Auto,
+            application: crate::profile::vector_index(&statement.table.name, &statement.name),
+            offers_vchord: true,
+            vector_schema: "public",
+            vchord_schema: "public",
+        }
+    }
+
     fn decided(
         sql: &str,
         rows: u64,
@@ -250,16 +253,7 @@ mod tests {
         offers_vchord: bool,
     ) -> (String, Option<VectorIndexPlan>) {
         let statement = index_statement(sql).expect("an index");
-        let facts = Facts {
-            statement: &statement,
-            rows,
-            dimensions: 512,
-            choice,
-            offers_vchord,
-            vector_schema: "public",
-            vchord_schema: "public",
-        };
-        let (rewrite, plan) = decide(&facts);
+        let (rewrite, plan) = decide(&Facts { choice, offers_vchord, ..facts(&statement, rows) });
         let text = rewrite.map_or_else(
             || sql.to_owned(),
             |to| {
@@ -289,24 +283,29 @@ mod tests {
         assert_eq!(plan.memory / (1 << 20), 1029);
     }
 
+    /// Of an application that is not built in, by its profile alone.
     #[test]
-    fn immich_lists_follow_its_rule() {
-        let table = [
-            (0, 1),
-            (127_999, 1),
-            (128_000, 256),
-            (255_999, 256),
-            (256_000, 512),
-            (511_999, 512),
-            (512_000, 1024),
-            (1_023_999, 1024),
-            (2_047_999, 2048),
-            (2_048_000, 4096),
-            (5_000_000, 8192),
-        ];
-        for (rows, lists) in table {
-            assert_eq!(immich_lists(rows), lists, "{rows} rows");
-        }
+    fn another_application_gets_its_own_numbers() {
+        let tiny = crate::profile::tiny();
+        let sql = "CREATE INDEX book_idx ON public.book USING vectors (embedding vectors.vector_l2_ops)";
+        let statement = index_statement(sql).expect("an index");
+        let facts = Facts { application: tiny.vector_indexes.first(), ..facts(&statement, 10) };
+        let (rewrite, plan) = decide(&Facts { offers_vchord: false, ..facts });
+        let options = rewrite.and_then(|rewrite| rewrite.options);
+        assert_eq!(options.as_deref(), Some("m = 8, ef_construction = 32"));
+        assert_eq!(plan.map(|plan| plan.expected_lists), Some(vec![]));
+        let (rewrite, _) = decide(&facts);
+        let options = rewrite.and_then(|rewrite| rewrite.options).unwrap_or_default();
+        assert!(options.contains("residual_quantization = true"), "VectorChord's own: {options}");
+    }
+
+    #[test]
+    fn what_immich_takes_of_a_kept_index_is_known() {
+        let sql = "CREATE INDEX clip_index ON public.smart_search USING vchordrq (embedding public.vector_cosine_ops) \
+            WITH (options='[build.internal]\nlists = [1]\n')";
+        let (text, plan) = decided(sql, 220_000, VectorIndexChoice::Keep, true);
+        let plan = plan.expect("known");
+        assert_eq!((text.as_str(), plan.lists, plan.expected_lists), (sql, 1, vec![256, 512]));
     }
 
     #[test]

@@ -68,10 +68,9 @@ fn configuration_tables(input: &Input<'_>) -> Vec<Finding> {
                 "the target's role {role} may not load the configuration tables of extension {}",
                 display_identifier(&extension.name)
             ),
-            format!(
-                "{}: marked by pg_extension_config_dump, and on the target a superuser's",
-                few(extension.configuration.iter().map(|relation| &relation.name))
-            ),
+            few(extension.configuration.iter().map(|relation| &relation.name)).within(|tables| {
+                format!("{tables}: marked by pg_extension_config_dump, and on the target a superuser's")
+            }),
             format!(
                 "connect with --target as a superuser of the target, and give --owner {role}; or, if nothing uses the \
                  extension, on the source: DROP EXTENSION {};",

@@ -58,7 +58,7 @@ fn needed<'a>(input: &Input<'a>) -> Vec<Needed<'a>> {
 }
 
 /// Each after those that it requires.
-fn in_order(extensions: &[Extension]) -> Vec<&Extension> {
+pub(crate) fn in_order(extensions: &[Extension]) -> Vec<&Extension> {
     fn visit<'a>(
         extension: &'a Extension,
         all: &'a [Extension],
@@ -172,7 +172,7 @@ fn version(needed: &Needed<'_>, input: &Input<'_>) -> Vec<Finding> {
     vec![blocking(
         "extension-older-type",
         format!("extension {name} is older on the target, and columns use its types"),
-        format!("{evidence}; {}", few(uses)),
+        few(uses).within(|columns| format!("{evidence}; {columns}")),
         remedy,
     )]
 }
@@ -249,7 +249,7 @@ fn permitted(needed: &[Needed<'_>], input: &Input<'_>) -> Vec<Finding> {
         .filter(|needed| {
             required.contains(needed.name) || refused.iter().any(|(found, _)| found.name == needed.name)
         })
-        .map(|needed| create(needed, available(input, needed.name)))
+        .map(|needed| create(needed.name, needed.schema, available(input, needed.name)))
         .collect();
     let names = few(refused.iter().map(|(needed, _)| display_identifier(needed.name)));
     let database = &input.target.database.name;
@@ -267,10 +267,11 @@ fn permitted(needed: &[Needed<'_>], input: &Input<'_>) -> Vec<Finding> {
     )]
 }
 
-fn create(needed: &Needed<'_>, offered: Option<&AvailableExtension>) -> String {
-    let name = quote_identifier(needed.name);
+/// The statement for an extension, where it shall stand.
+pub(crate) fn create(name: &str, schema: &str, offered: Option<&AvailableExtension>) -> String {
+    let name = quote_identifier(name);
     let fixed = offered.and_then(|offered| offered.schema.as_ref());
-    let (before, place) = match (fixed, needed.schema) {
+    let (before, place) = match (fixed, schema) {
         (Some(_), _) => (String::new(), String::new()),
         (None, "public") => (String::new(), " WITH SCHEMA public".to_owned()),
         (None, other) => {
@@ -282,7 +283,7 @@ fn create(needed: &Needed<'_>, offered: Option<&AvailableExtension>) -> String {
 }
 
 /// The libraries of a list such as `vchord.so, "$libdir/pg_stat_statements"`.
-fn libraries(list: &str) -> Vec<&str> {
+pub(crate) fn libraries(list: &str) -> Vec<&str> {
     list.split(',')
         .map(|item| item.trim().trim_matches(['"', '\'']))
         .map(|item| item.rsplit('/').next().unwrap_or(item).trim_end_matches(".so"))
@@ -353,7 +354,8 @@ fn earthdistance(needed: &[Needed<'_>], input: &Input<'_>) -> Vec<Finding> {
         return vec![];
     }
     let server = &input.target.server;
-    let evidence = format!("earthdistance {version} on server {}; {}", server.version, few(indexes));
+    let evidence = few(indexes)
+        .within(|indexes| format!("earthdistance {version} on server {}; {indexes}", server.version));
     if server.major() >= 17 {
         return vec![blocking(
             "earthdistance",

@@ -40,7 +40,7 @@ pub fn findings(objects: &Objects<'_>) -> Vec<Finding> {
             image(&target.primary, "target"),
             statements(target, objects.creates_extensions),
             backup(target),
-            volume(target, objects.needs),
+            volume(&target.name, objects.needs),
             shared_memory(target, objects.index_memory),
         ]
         .concat()
@@ -245,25 +245,35 @@ fn backup(target: &ClusterLook) -> Vec<Finding> {
 }
 
 /// Upper bounds, so that nothing is refused for them.
-fn volume(target: &ClusterLook, needs: Option<&Needs>) -> Vec<Finding> {
-    let (Some(size), Some(needs)) = (target.storage_size, needs) else { return vec![] };
-    let (apart, wal) = match target.spec.wal_storage {
-        Some(_) => (needs.total - needs.wal, ", and its WAL has a volume of its own"),
-        None => (needs.total, ""),
-    };
-    if apart <= size {
+fn volume(cluster: &str, needs: Option<&Needs>) -> Vec<Finding> {
+    let Some(needs) = needs else { return vec![] };
+    let is_small = needs.free().is_some_and(|free| needs.on_volume > free);
+    let is_wal_small = needs.wal_volume.is_some_and(|size| needs.wal > size);
+    let data = needs.volume.filter(|_| is_small).map(|size| {
+        format!(
+            "each volume of cluster/{cluster} has {}, of which its databases hold {}; the move needs up to {}",
+            bytes(size),
+            bytes(needs.occupied),
+            bytes(needs.on_volume)
+        )
+    });
+    let wal = needs.wal_volume.filter(|_| is_wal_small).map(|size| {
+        format!(
+            "its WAL has a volume of its own of {}, and max_wal_size is {}",
+            bytes(size),
+            bytes(needs.wal)
+        )
+    });
+    let seen: Vec<String> = data.into_iter().chain(wal).collect();
+    if seen.is_empty() {
         return vec![];
     }
     vec![warning(
         "target-volume-small",
         "the target's volume may become full during the move",
-        format!(
-            "each volume of cluster/{} has {}{wal}; the move needs up to {}",
-            target.name,
-            bytes(size),
-            bytes(apart)
-        ),
-        "raise spec.storage.size of the Cluster (its storage class must allow expansion), or make it anew with more",
+        seen.join("; "),
+        "raise spec.storage.size of the Cluster, or spec.walStorage.size (their storage class must allow expansion), or make \
+         it anew with more",
     )]
 }
 

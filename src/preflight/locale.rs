@@ -19,11 +19,14 @@ pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
 }
 
 /// Encoding and locale are fixed when a database is made.
-fn make_anew(source: &Database, target: &Database) -> String {
-    // Locale providers came with 15, the builtin one with 17; older sources have only libc.
+fn make_anew(input: &Input<'_>) -> String {
+    let (source, target) = (&input.source.database, &input.target.database);
+    // Locale providers came with 15, the builtin one with 17; older servers have only libc. Unsaid, a database has the
+    // provider of template0.
     let locale = source.locale.as_deref().map(quote_literal).unwrap_or_default();
     let provider = match source.locale_provider {
-        LocaleProvider::Libc => String::new(),
+        LocaleProvider::Libc if input.target.server.major() < 15 => String::new(),
+        LocaleProvider::Libc => " LOCALE_PROVIDER libc".to_owned(),
         LocaleProvider::Icu => format!(" LOCALE_PROVIDER icu ICU_LOCALE {locale}"),
         LocaleProvider::Builtin => format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {locale}"),
     };
@@ -53,7 +56,7 @@ fn encoding(input: &Input<'_>) -> Vec<Finding> {
             "target-encoding-unknown",
             "the target does not check its texts' encoding",
             evidence,
-            make_anew(source, target),
+            make_anew(input),
         )],
         // Every other encoding of a server converts to UTF-8, but for this internal one.
         (one, "UTF8") if one != "MULE_INTERNAL" => vec![],
@@ -61,7 +64,7 @@ fn encoding(input: &Input<'_>) -> Vec<Finding> {
             "encoding",
             "the target's encoding cannot hold the source's texts",
             evidence,
-            format!("the encoding is fixed when a database is made; {}", make_anew(source, target)),
+            format!("the encoding is fixed when a database is made; {}", make_anew(input)),
         )],
     }
 }
@@ -100,7 +103,7 @@ fn locale(input: &Input<'_>) -> Vec<Finding> {
         format!(
             "ORDER BY, lower(), ILIKE and unique indexes over lower() or citext may answer otherwise. If that \
              matters, make the target anew (CloudNative-PG: bootstrap.initdb.localeCollate and localeCType), {}",
-            make_anew(source, target)
+            make_anew(input)
         ),
     )]
 }
@@ -183,5 +186,26 @@ fn target_collation_version(input: &Input<'_>) -> Vec<Finding> {
             ),
         )],
         _ => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::preflight::tests::case::Case;
+
+    /// What `template0` has is the default, and that may be ICU.
+    #[test]
+    fn a_database_of_libc_is_made_so_where_the_server_knows_providers() {
+        let mut case = Case::clean();
+        case.target.database.ctype = "C".into();
+        let remedy = |case: &Case| case.findings().pop().expect("the locale differs").remedy;
+        assert!(
+            remedy(&case).contains("ENCODING 'UTF8' LOCALE_PROVIDER libc LC_COLLATE"),
+            "{}",
+            remedy(&case)
+        );
+        case.target.server.version_num = 140_010;
+        case.source.server.version_num = 140_010;
+        assert!(remedy(&case).contains("ENCODING 'UTF8' LC_COLLATE"), "{}", remedy(&case));
     }
 }

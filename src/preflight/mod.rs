@@ -22,6 +22,7 @@ pub(crate) mod tests;
 mod vector;
 
 use std::cmp::Reverse;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,7 @@ use crate::plan::VectorIndexChoice;
 use crate::schema::{ClientError, ClientTools};
 
 pub(crate) use capacity::lock_table;
-pub(crate) use extension::is_older;
+pub(crate) use extension::{create, in_order, is_older, libraries};
 pub use rights::{
     DefaultPrivileges, LargeObjectOwner, NamedObject, ObjectKind, Rights, RightsError, UnreadableRelation,
 };
@@ -56,8 +57,10 @@ pub struct Finding {
     pub severity: Severity,
     /// The finding in a sentence, naming the object.
     pub title: String,
-    /// What was seen.
+    /// What was seen; of a long list the first few.
     pub evidence: String,
+    /// All that the list in the evidence stands for; empty where there is none.
+    pub objects: Vec<String>,
     /// What to do, with the statement or option where there is one.
     pub remedy: String,
 }
@@ -147,20 +150,52 @@ pub fn is_refused(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Blocking)
 }
 
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    text: String,
+    objects: Vec<String>,
+}
+
+impl From<&str> for Evidence {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<String> for Evidence {
+    fn from(text: String) -> Self {
+        Evidence { text, objects: vec![] }
+    }
+}
+
+impl From<&String> for Evidence {
+    fn from(text: &String) -> Self {
+        text.clone().into()
+    }
+}
+
+impl From<Few> for Evidence {
+    fn from(list: Few) -> Self {
+        Evidence { text: list.to_string(), objects: list.0 }
+    }
+}
+
 pub(crate) fn blocking(
     id: &'static str,
     title: impl Into<String>,
-    evidence: impl Into<String>,
+    evidence: impl Into<Evidence>,
     remedy: impl Into<String>,
 ) -> Finding {
-    let (title, evidence, remedy) = (title.into(), evidence.into(), remedy.into());
-    Finding { id, severity: Severity::Blocking, title, evidence, remedy }
+    let (title, remedy) = (title.into(), remedy.into());
+    let Evidence { text: evidence, objects } = evidence.into();
+    Finding { id, severity: Severity::Blocking, title, evidence, objects, remedy }
 }
 
 pub(crate) fn warning(
     id: &'static str,
     title: impl Into<String>,
-    evidence: impl Into<String>,
+    evidence: impl Into<Evidence>,
     remedy: impl Into<String>,
 ) -> Finding {
     Finding { severity: Severity::Warning, ..blocking(id, title, evidence, remedy) }
@@ -169,7 +204,7 @@ pub(crate) fn warning(
 pub(crate) fn note(
     id: &'static str,
     title: impl Into<String>,
-    evidence: impl Into<String>,
+    evidence: impl Into<Evidence>,
     remedy: impl Into<String>,
 ) -> Finding {
     Finding { severity: Severity::Note, ..blocking(id, title, evidence, remedy) }
@@ -180,12 +215,34 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// The first few of a list, and how many more there are.
-pub(crate) fn few<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
-    const SHOWN: usize = 8;
-    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    match items.get(SHOWN..) {
-        Some(rest) if !rest.is_empty() => format!("{} and {} more", items[..SHOWN].join(", "), rest.len()),
-        _ => items.join(", "),
+/// A list of which a person is shown the first few, and how many more there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Few(Vec<String>);
+
+pub(crate) fn few<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> Few {
+    Few(items.into_iter().map(|item| item.to_string()).collect())
+}
+
+impl Few {
+    /// The list within a longer text.
+    pub(crate) fn within(self, text: impl FnOnce(&Few) -> String) -> Evidence {
+        Evidence { text: text(&self), objects: self.0 }
+    }
+
+    /// All of it.
+    pub(crate) fn all(self) -> Vec<String> {
+        self.0
+    }
+}
+
+impl fmt::Display for Few {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 8;
+        match self.0.get(SHOWN..) {
+            Some(rest) if !rest.is_empty() => {
+                write!(f, "{} and {} more", self.0[..SHOWN].join(", "), rest.len())
+            }
+            _ => f.write_str(&self.0.join(", ")),
+        }
     }
 }

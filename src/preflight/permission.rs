@@ -171,11 +171,12 @@ fn target_schemas(input: &Input<'_>) -> Vec<Finding> {
         blocking(
             "target-schema-usage",
             format!("the target's role {} may not use schema {name}", display_identifier(role)),
-            format!(
-                "it holds {}; has_schema_privilege({}, 'USAGE') is false",
-                few(&schema.holds_extensions),
-                quote_literal(&name)
-            ),
+            few(&schema.holds_extensions).within(|extensions| {
+                format!(
+                    "it holds {extensions}; has_schema_privilege({}, 'USAGE') is false",
+                    quote_literal(&name)
+                )
+            }),
             format!(
                 "on the target, as {} or a superuser: GRANT USAGE ON SCHEMA {} TO {};",
                 display_identifier(&schema.owner),

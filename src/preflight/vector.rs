@@ -7,6 +7,7 @@ use crate::pg::{Oid, display_identifier, quote_identifier};
 use crate::plan::VectorIndexPlan;
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::plan::vector::{Facts, decide, is_vector_method};
+use crate::profile;
 use crate::schema::index_statement;
 
 pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
@@ -38,6 +39,7 @@ fn plan_of(index: &Index, input: &Input<'_>) -> Option<VectorIndexPlan> {
         rows: 0,
         dimensions: 0,
         choice: input.vector_index,
+        application: profile::vector_index(&statement.table.name, &statement.name),
         offers_vchord: input.target.available_extensions.iter().any(|offered| offered.name == "vchord"),
         vector_schema: "public",
         vchord_schema: "public",
@@ -209,10 +211,11 @@ fn parallel_build(input: &Input<'_>) -> Vec<Finding> {
     vec![warning(
         "pgvector-parallel-build",
         "the target's pgvector may overflow a buffer in parallel builds of hnsw (CVE-2026-3172)",
-        format!(
-            "pgvector {version}, fixed in 0.8.2; max_parallel_maintenance_workers = {workers}; {}",
-            few(indexes)
-        ),
+        few(indexes).within(|indexes| {
+            format!(
+                "pgvector {version}, fixed in 0.8.2; max_parallel_maintenance_workers = {workers}; {indexes}"
+            )
+        }),
         format!(
             "install pgvector 0.8.2 or newer on the target; or, as the target's role: ALTER ROLE {} SET \
              max_parallel_maintenance_workers = 0;",

@@ -7,6 +7,7 @@ use crate::event::ExtensionVersions;
 use crate::plan::columns::Treatment;
 use crate::plan::document::{Document, Place};
 use crate::plan::{Phase, Plan, Route, Step, TablePlan};
+use crate::preflight::few;
 use crate::report::grid::grid;
 use crate::report::text::{Colour, Page, bytes, count, duration, escape, number};
 use crate::schema::{Change, Rewrite};
@@ -16,8 +17,26 @@ const LISTED_TABLES: usize = 20;
 /// Of a rewrite that touches nearly every object, so many changes are shown; all are in the JSON.
 pub(super) const LISTED_CHANGES: usize = 3;
 
-/// The whole plan.
-pub fn plan(document: &Document, page: Page) -> String {
+/// What a run does beside the plan's own steps.
+const AROUND: [(&str, &str); 3] = [
+    (
+        "before: ",
+        "with --freeze what writes to the source is stopped, with --fence the source refuses writes; the plan is made once \
+         more, of the snapshot that is moved",
+    ),
+    (
+        "meanwhile: ",
+        "the target is read-only by default for everybody else, and its schema pgmove (the ledger) holds what is done",
+    ),
+    (
+        "after: ",
+        "every table, sequence, definition, right and setting is compared, vector indexes are searched; with the verdict the \
+         ledger and the mark are taken away",
+    ),
+];
+
+/// The whole plan. `is_verbose`: nothing of it is shortened.
+pub fn plan(document: &Document, is_verbose: bool, page: Page) -> String {
     let plan = &document.plan;
     let mut out = String::new();
     let place = |place: &Place| format!("{} (PostgreSQL {})", place.database.name, place.server);
@@ -30,15 +49,19 @@ pub fn plan(document: &Document, page: Page) -> String {
     }
     replaced(plan, page, &mut out);
     schema(plan, page, &mut out);
-    copy(plan, page, &mut out);
-    indexes(plan, document.workers, page, &mut out);
-    finish(plan, page, &mut out);
-    rewrites(plan, page, &mut out);
+    copy(plan, is_verbose, page, &mut out);
+    indexes(plan, document.workers, is_verbose, page, &mut out);
+    finish(plan, is_verbose, page, &mut out);
+    rewrites(plan, is_verbose, page, &mut out);
     if !plan.not_carried.is_empty() {
         head(page, &mut out, "not carried", "the target will not have it");
         for left in &plan.not_carried {
             page.wrap(&mut out, "  ", &format!("{}: {}", escape(&left.object), escape(&left.reason)));
         }
+    }
+    head(page, &mut out, "around", "what each run does beside");
+    for (when, what) in AROUND {
+        page.wrap(&mut out, &format!("  {when}"), what);
     }
     estimate(document, page, &mut out);
     out
@@ -90,8 +113,8 @@ fn steps(plan: &Plan, wanted: fn(&Phase) -> bool) -> Vec<&Step> {
 fn admin(steps: &[&Step], page: Page, out: &mut String) {
     for step in steps.iter().filter(|step| step.route == Route::Admin) {
         page.wrap(out, "  as admin: ", &escape(&step.object));
-        for statement in &step.statements {
-            page.wrap(out, "    ", statement);
+        for statement in step.shown() {
+            page.wrap(out, "    ", &statement);
         }
     }
 }
@@ -118,7 +141,7 @@ fn schema(plan: &Plan, page: Page, out: &mut String) {
     admin(&steps, page, out);
 }
 
-fn copy(plan: &Plan, page: Page, out: &mut String) {
+fn copy(plan: &Plan, is_verbose: bool, page: Page, out: &mut String) {
     let total = plan.tables.iter().map(|table| table.bytes).sum();
     let chunks = plan.tables.iter().map(|table| table.chunks.len() as u64).sum();
     let mut parts = vec![
@@ -143,13 +166,14 @@ fn copy(plan: &Plan, page: Page, out: &mut String) {
             table.estimated_rows.map_or("unknown".into(), number),
         ]
     };
-    let rows: Vec<Vec<String>> = sorted.iter().take(LISTED_TABLES).map(row).collect();
+    let listed = if is_verbose { sorted.len() } else { sorted.len().min(LISTED_TABLES) };
+    let rows: Vec<Vec<String>> = sorted[..listed].iter().map(row).collect();
     if !rows.is_empty() {
         // The grid stands two columns in.
         let page = Page { width: page.width.saturating_sub(2), ..page };
         indent(out, &grid(page, &["table", "format", ">chunks", ">size", ">rows, estimated"], &rows));
     }
-    let rest = &sorted[sorted.len().min(LISTED_TABLES)..];
+    let rest = &sorted[listed..];
     if !rest.is_empty() {
         let size = rest.iter().map(|table| table.bytes).sum();
         let _ = writeln!(out, "  and {} more, {} in all", number(rest.len() as u64), bytes(size));
@@ -175,7 +199,7 @@ fn format(table: &TablePlan) -> &'static str {
     }
 }
 
-fn indexes(plan: &Plan, workers: u32, page: Page, out: &mut String) {
+fn indexes(plan: &Plan, workers: u32, is_verbose: bool, page: Page, out: &mut String) {
     let steps = steps(plan, |phase| matches!(phase, Phase::Build { .. } | Phase::ForeignKey { .. }));
     let foreign_keys =
         steps.iter().filter(|step| matches!(step.phase, Phase::ForeignKey { .. })).count() as u64;
@@ -192,7 +216,7 @@ fn indexes(plan: &Plan, workers: u32, page: Page, out: &mut String) {
         count(workers.into(), "parallel worker", "parallel workers")
     );
     page.wrap(out, "  ", &text);
-    by_memory(&steps, page, out);
+    by_memory(&steps, is_verbose, page, out);
     let vectors: Vec<Vec<String>> = steps
         .iter()
         .filter_map(|step| Some((step, step.vector_index.as_ref()?)))
@@ -214,7 +238,7 @@ fn indexes(plan: &Plan, workers: u32, page: Page, out: &mut String) {
 }
 
 /// How many builds get how much memory.
-fn by_memory(steps: &[&Step], page: Page, out: &mut String) {
+fn by_memory(steps: &[&Step], is_verbose: bool, page: Page, out: &mut String) {
     let mut sizes: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
     let plain = |step: &&&Step| matches!(step.phase, Phase::Build { .. }) && step.vector_index.is_none();
     for step in steps.iter().filter(plain) {
@@ -225,7 +249,8 @@ fn by_memory(steps: &[&Step], page: Page, out: &mut String) {
             0 => "with the memory that the target is set to".to_owned(),
             memory => format!("with {} each", bytes(*memory)),
         };
-        let names = crate::preflight::few(objects.iter().map(|object| escape(object)));
+        let names = objects.iter().map(|object| escape(object));
+        let names = if is_verbose { names.collect::<Vec<_>>().join(", ") } else { few(names).to_string() };
         page.wrap(out, "  ", &format!("{memory}: {names}"));
     }
 }
@@ -235,7 +260,7 @@ fn is_grant(step: &Step) -> bool {
     ["ACL ", "DEFAULT ACL ", "grants "].iter().any(|kind| step.object.starts_with(kind))
 }
 
-fn finish(plan: &Plan, page: Page, out: &mut String) {
+fn finish(plan: &Plan, is_verbose: bool, page: Page, out: &mut String) {
     let steps = steps(plan, |phase| matches!(phase, Phase::Finish));
     head(page, out, "finish", &count(steps.len() as u64, "step", "steps"));
     for step in steps.iter().filter(|step| step.object.starts_with("setting ") && step.route == Route::Owner)
@@ -244,10 +269,16 @@ fn finish(plan: &Plan, page: Page, out: &mut String) {
     }
     let grants: Vec<&Step> = plan.steps.iter().filter(|step| is_grant(step)).collect();
     if !grants.is_empty() {
-        let names = crate::preflight::few(grants.iter().map(|step| escape(&step.object)));
-        let text =
-            format!("{}: {names}", count(grants.len() as u64, "object with grants", "objects with grants"));
-        page.wrap(out, "  ", &text);
+        let objects = count(grants.len() as u64, "object with grants", "objects with grants");
+        if is_verbose {
+            let _ = writeln!(out, "  {objects}:");
+            for statement in grants.iter().flat_map(|step| step.shown()) {
+                page.wrap(out, "    ", &statement);
+            }
+        } else {
+            let names = few(grants.iter().map(|step| escape(&step.object)));
+            page.wrap(out, "  ", &format!("{objects}: {names}"));
+        }
     }
     let views: Vec<String> = plan.materialized_views.iter().map(|view| view.name.to_string()).collect();
     if !views.is_empty() {
@@ -256,7 +287,7 @@ fn finish(plan: &Plan, page: Page, out: &mut String) {
     admin(&steps, page, out);
 }
 
-fn rewrites(plan: &Plan, page: Page, out: &mut String) {
+fn rewrites(plan: &Plan, is_verbose: bool, page: Page, out: &mut String) {
     let mut by_rule: BTreeMap<Rewrite, Vec<&Change>> = BTreeMap::new();
     for change in &plan.rewrites {
         by_rule.entry(change.rewrite).or_default().push(change);
@@ -271,7 +302,7 @@ fn rewrites(plan: &Plan, page: Page, out: &mut String) {
         &count(plan.rewrites.len() as u64, "changed statement", "changed statements"),
     );
     for (rule, changes) in by_rule {
-        let shown = if is_everywhere(rule) { LISTED_CHANGES } else { usize::MAX };
+        let shown = if is_everywhere(rule) && !is_verbose { LISTED_CHANGES } else { usize::MAX };
         let _ = writeln!(out, "  {}: {}", name(rule), number(changes.len() as u64));
         for change in changes.iter().take(shown) {
             page.wrap(out, "    ", &format!("{}: {}", escape(&change.object), escape(&change.reason)));
@@ -311,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_plan_for_a_person() {
-        insta::assert_snapshot!(plan(&sample::document(), sample::PAGE));
+        insta::assert_snapshot!(plan(&sample::document(), false, sample::PAGE));
     }
 
     #[test]
@@ -326,7 +357,14 @@ mod tests {
             table
         }));
         document.plan.admin = Some("psql as postgres in the pod of cluster/new in media".into());
-        let text = plan(&document, sample::PAGE);
+        let grant = Step {
+            object: "ACL public.TABLE asset".into(),
+            phase: Phase::Finish,
+            statements: vec!["GRANT SELECT ON TABLE public.asset TO reader".into()],
+            ..document.plan.steps[1].clone()
+        };
+        document.plan.steps.push(grant);
+        let text = plan(&document, false, sample::PAGE);
         assert!(text.contains("\nadmin psql as postgres in the pod of cluster/new in media\n"), "{text}");
         let statements: Vec<&String> = document
             .plan
@@ -340,5 +378,13 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("\n  and 13 more, 104 KiB in all\n"), "{text}");
+        assert!(text.contains("1 object with grants: ACL public.TABLE asset"), "{text}");
+        for implicit in ["--freeze", "--fence", "read-only", "ledger", "compared"] {
+            assert!(text.contains(implicit), "no {implicit} in {text}");
+        }
+        let all = plan(&document, true, sample::PAGE);
+        assert!((0..30).all(|number| all.contains(&format!("public.t{number} "))), "{all}");
+        assert!(all.contains("\n    GRANT SELECT ON TABLE public.asset TO reader\n"), "{all}");
+        assert!(!all.contains(" more alike") && !all.contains("  and "), "{all}");
     }
 }

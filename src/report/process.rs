@@ -81,6 +81,9 @@ pub struct Finding {
     pub title: String,
     /// What was seen.
     pub evidence: String,
+    /// All that a list in the evidence stands for.
+    #[serde(default)]
+    pub objects: Vec<String>,
     /// What to do.
     pub remedy: String,
 }
@@ -92,6 +95,7 @@ impl From<&preflight::Finding> for Finding {
             severity: found.severity,
             title: found.title.clone(),
             evidence: found.evidence.clone(),
+            objects: found.objects.clone(),
             remedy: found.remedy.clone(),
         }
     }

@@ -33,6 +33,7 @@ pub(super) fn findings() -> Vec<Finding> {
         severity,
         title: title.into(),
         evidence: evidence.into(),
+        objects: vec![],
         remedy: remedy.into(),
     };
     vec![
@@ -242,6 +243,7 @@ pub(crate) fn plan() -> Plan {
         needs: vec![],
         statements: vec![statement.into()],
         may_hold_secrets: false,
+        masked_sha256: None,
         extension: None,
         maintenance_work_mem: 0,
         vector_index: None,
@@ -255,6 +257,7 @@ pub(crate) fn plan() -> Plan {
         operator: "<=>".into(),
         list_levels: 1,
         lists: 100,
+        expected_lists: vec![],
         memory: 230_000_000,
     };
     let create = "CREATE INDEX clip_index ON public.smart_search USING vchordrq (embedding vector_cosine_ops) WITH (options=$$\nresidual_quantization = false\n[build.internal]\nlists = [100]\n$$)";
@@ -295,6 +298,7 @@ pub(crate) fn plan() -> Plan {
             ),
             Step {
                 may_hold_secrets: false,
+                masked_sha256: None,
                 extension: None,
                 maintenance_work_mem: 64 << 20,
                 vector_index: Some(clip),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::report::grid::grid;
 use crate::report::text::{Colour, Page, bytes, count, escape, number};
-use crate::survey::{Side, Size, Summary};
+use crate::survey::{Needs, Side, Size, Summary};
 
 /// Everything but the findings.
 pub fn survey(summary: &Summary, page: Page) -> String {
@@ -39,7 +39,7 @@ pub fn survey(summary: &Summary, page: Page) -> String {
     );
     columns(page, &mut out, &["largest indexes", "table", ">size"], &summary.indexes, index);
     let needs = &summary.needs;
-    let text = format!("up to {} on the target's volume", bytes(needs.total));
+    let text = format!("up to {} on the target's volume", bytes(needs.on_volume));
     head(page, &mut out, "needs", &text);
     let parts = format!(
         "rows {}, indexes {}, sorting for indexes {}, WAL {} (max_wal_size; up to {} where it is archived or kept for a standby)",
@@ -50,8 +50,7 @@ pub fn survey(summary: &Summary, page: Page) -> String {
         bytes(needs.rows + needs.indexes)
     );
     page.wrap(&mut out, "  ", &parts);
-    let free = "free space: not known, SQL does not tell it; compare with the size of the target's volume, and what it holds";
-    page.wrap(&mut out, "  ", free);
+    page.wrap(&mut out, "  ", &free_space(needs));
     out.push('\n');
     let build = |build: &crate::survey::VectorBuild| {
         vec![
@@ -85,6 +84,24 @@ pub fn survey(summary: &Summary, page: Page) -> String {
     }
     out.push('\n');
     out
+}
+
+fn free_space(needs: &Needs) -> String {
+    let (Some(volume), Some(free)) = (needs.volume, needs.free()) else {
+        return "free space: not known, SQL does not tell it; compare with the size of the target's volume, and what it holds"
+            .to_owned();
+    };
+    let wal = match needs.wal_volume {
+        Some(size) => format!("; WAL has a volume of its own of {}", bytes(size)),
+        None if needs.on_volume < needs.total => "; WAL has a volume of its own".to_owned(),
+        None => String::new(),
+    };
+    format!(
+        "free space: about {}, of a volume of {} on which the server's databases hold {}{wal}",
+        bytes(free),
+        bytes(volume),
+        bytes(needs.occupied)
+    )
 }
 
 fn head(page: Page, out: &mut String, title: &str, text: &str) {
@@ -121,7 +138,7 @@ fn columns<T>(page: Page, out: &mut String, titles: &[&str], items: &[T], row: i
 mod tests {
     use super::*;
     use crate::report::sample;
-    use crate::survey::{ExtensionRow, Needs, Skipped, VectorBuild};
+    use crate::survey::{ExtensionRow, Skipped, VectorBuild};
 
     #[test]
     fn a_survey_for_a_person() {
@@ -163,6 +180,10 @@ mod tests {
                 sorting: 260 << 20,
                 wal: 1 << 30,
                 total: 2014 << 20,
+                occupied: 8 << 20,
+                volume: None,
+                wal_volume: None,
+                on_volume: 2014 << 20,
             },
             vector_builds: vec![VectorBuild {
                 index: "public.clip_index".into(),
@@ -171,12 +192,24 @@ mod tests {
                 beside: 515 << 20,
             }],
             extensions: vec![
-                extension("vchord", None, Some("1.1.1"), "--target-admin"),
+                extension("vchord", None, Some("1.1.1 in public"), "--target-admin"),
                 extension("vectors", Some("0.2.0 in vectors"), None, "nobody: vector takes its place"),
             ],
             looked_at: vec!["servers and client programs", "embeddings, row by row"],
             skipped: vec![Skipped { what: "damaged rows".into(), why: "only --deep looks for them".into() }],
         };
         insta::assert_snapshot!(survey(&summary, sample::PAGE));
+        let needs = Needs {
+            occupied: 3 << 30,
+            volume: Some(10 << 30),
+            wal_volume: Some(1 << 30),
+            on_volume: 990 << 20,
+            ..summary.needs
+        };
+        assert_eq!(
+            free_space(&needs),
+            "free space: about 7.00 GiB, of a volume of 10.0 GiB on which the server's databases hold 3.00 GiB; WAL has a \
+             volume of its own of 1.00 GiB"
+        );
     }
 }

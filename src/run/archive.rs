@@ -154,6 +154,7 @@ impl Context<'_> {
                     severity: Severity::Blocking,
                     title: format!("the archive's rows of {name} do not fit the target"),
                     evidence: format!("column {column} is archived in binary, and {reason}"),
+                    objects: vec![],
                     remedy: "install the extension in the source's version, or dump the source anew with \
                         `pgmove dump`, which archives such a table as text"
                         .into(),

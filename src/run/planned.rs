@@ -1,9 +1,11 @@
 //! A plan that was made before the run: made anew, compared with its file, and kept to.
 
-use super::prepare::Prepared;
+use super::prepare::{Prepared, scratch};
 use super::rehearse::directory_beside;
-use super::{Checked, Context, Source};
+use super::{Checked, Context, Source, resume};
+use crate::error::Error;
 use crate::event::ExtensionVersions;
+use crate::journal::RunDirectory;
 use crate::pg::display_identifier;
 use crate::plan::Plan;
 use crate::plan::compare::{Difference, differences};
@@ -69,6 +71,25 @@ impl Context<'_> {
         Some((seconds, format!("as long as the rehearsal of {when} took{limit}")))
     }
 
+    /// What keeps a run from the plan that the user gave, asked before a freeze stops the application in vain. It is asked
+    /// again in the snapshot that is moved.
+    pub(super) async fn changed_before_freeze(
+        &self,
+        checked: &Checked,
+        directory: &RunDirectory,
+    ) -> Result<Vec<Finding>, Error> {
+        let is_wanted = self.settings.given_plan.is_some() && self.settings.freeze.is_some();
+        if !is_wanted || resume::is_planned(directory.records()) {
+            return Ok(vec![]);
+        }
+        let scratch = scratch()?;
+        let snapshot = self.naming_lock_holders(self.snapshot(checked)).await?;
+        let planning = self.naming_lock_holders(self.plan(checked, &snapshot, scratch.path()));
+        let prepared = self.interruptible(planning).await?;
+        snapshot.release().await;
+        Ok(prepared.findings)
+    }
+
     /// Keeps a new plan to the one that the user gave: its chunks; what cannot be kept refuses the run.
     pub(super) fn keep_to_given(&self, prepared: &mut Prepared, checked: &Checked, snapshot: &Snapshot) {
         let Some(given) = &self.settings.given_plan else { return };
@@ -117,12 +138,13 @@ fn with_created(mut found: Vec<ExtensionVersions>, checked: &Checked, plan: &Pla
     found
 }
 
-fn finding(Difference { title, evidence }: Difference) -> Finding {
+fn finding(Difference { title, evidence, objects }: Difference) -> Finding {
     Finding {
         id: "plan-changed",
         severity: Severity::Blocking,
         title,
         evidence,
+        objects,
         remedy: "make the plan again (pgmove plan --save FILE), read it, and run by that".into(),
     }
 }

@@ -323,6 +323,7 @@ fn findings(obstacles: Obstacles) -> Vec<Finding> {
         severity: Severity::Blocking,
         title: format!("{object} uses pgvecto.rs, which the target does not have"),
         evidence: "its definition names the schema of extension vectors".into(),
+        objects: vec![],
         remedy: "drop the object on the source or rewrite it for pgvector, then run again".into(),
     });
     let forbidden = obstacles.forbidden.into_iter().map(|(object, reason)| Finding {
@@ -330,18 +331,23 @@ fn findings(obstacles: Obstacles) -> Vec<Finding> {
         severity: Severity::Blocking,
         title: format!("{object} can be created by a superuser only"),
         evidence: reason,
+        objects: vec![],
         remedy: "give --target-admin with a superuser of the target".into(),
     });
-    let ungranted = obstacles.ungranted.into_iter().map(|missing| Finding {
-        id: "create-not-granted",
-        severity: Severity::Blocking,
-        title: format!(
-            "role {} may not create in {} of the target",
-            display_identifier(&missing.role),
-            missing.place
-        ),
-        evidence: format!("it must, to make or to be given {}", few(missing.objects)),
-        remedy: missing.remedy,
+    let ungranted = obstacles.ungranted.into_iter().map(|missing| {
+        let objects = few(missing.objects);
+        Finding {
+            id: "create-not-granted",
+            severity: Severity::Blocking,
+            title: format!(
+                "role {} may not create in {} of the target",
+                display_identifier(&missing.role),
+                missing.place
+            ),
+            evidence: format!("it must, to make or to be given {objects}"),
+            objects: objects.all(),
+            remedy: missing.remedy,
+        }
     });
     unconvertible.chain(forbidden).chain(ungranted).collect()
 }

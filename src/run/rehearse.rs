@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::furnish::furnish;
 use super::scratch_database::{ScratchDatabase, ScratchError, remove_left_over, within};
 use super::{Context, Outcome, check, new_run_id, run_as};
-use crate::catalog::{Catalog, Schema};
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::Events;
 use crate::journal::{JournalError, Record, RunDirectory};
-use crate::pg::{Access, Endpoint, Session, SessionError, quote_identifier, quote_literal};
+use crate::pg::{Access, Endpoint, Session, SessionError};
 use crate::report::files::{self, PAGE, REPORT};
 use crate::report::{self, Again, Rehearsal, Report, Space, Window};
 use crate::settings::RunSettings;
@@ -89,7 +89,7 @@ pub async fn rehearse(
     let mut rehearsed = None;
     let dropped = within(scratch, events, async |scratch| {
         let refused = |error: SessionError| Error::new(Exit::Refused, error);
-        furnish(scratch, &catalog).await.map_err(refused)?;
+        furnish(scratch, &catalog, events).await.map_err(refused)?;
         let settings = settings_within(settings, scratch);
         let measured = Measured { session: &session, database: scratch.name() };
         let before = measured.now().await.map_err(refused)?;
@@ -170,50 +170,6 @@ fn settings_within(settings: &RunSettings, scratch: &ScratchDatabase) -> RunSett
         retries: 0,
         ..settings.clone()
     }
-}
-
-/// Gives the scratch database what an empty target may have: the extensions, each where it is and in its version, and
-/// the rights to create in the schemas.
-async fn furnish(scratch: &ScratchDatabase, target: &Catalog) -> Result<(), SessionError> {
-    let session = Session::open(&scratch.admin, Access::Write, "pg_catalog").await?;
-    let what = || format!("prepare database {}", scratch.name());
-    for statement in furnishing(target) {
-        session.run(&statement, what()).await?;
-    }
-    for schema in target.schemas.iter().filter(|schema| schema.is_given()) {
-        for creator in &schema.creators {
-            let statement = include_str!("../../sql/scratch/may_create.sql");
-            let row = session.client.query_one(statement, &[creator, &schema.name]).await;
-            if !row.map_err(|error| session.failed(what(), error))?.get::<_, bool>("may_create") {
-                let (name, creator) = (quote_identifier(&schema.name), quote_identifier(creator));
-                session.run(&format!("GRANT CREATE ON SCHEMA {name} TO {creator}"), what()).await?;
-            }
-        }
-    }
-    session.close().await;
-    Ok(())
-}
-
-fn furnishing(target: &Catalog) -> Vec<String> {
-    let role = quote_identifier(&target.session.role);
-    let mut statements = Vec::new();
-    let is_made =
-        |schema: &&Schema| schema.is_given() && schema.extension.is_none() && schema.name != "public";
-    for schema in target.schemas.iter().filter(is_made) {
-        let (name, owner) = (quote_identifier(&schema.name), quote_identifier(&schema.owner));
-        statements.push(format!("CREATE SCHEMA {name} AUTHORIZATION {owner}"));
-        statements.extend(schema.can_use.then(|| format!("GRANT USAGE ON SCHEMA {name} TO {role}")));
-    }
-    for extension in target.extensions.iter().filter(|extension| extension.name != "plpgsql") {
-        let offered = target.available_extensions.iter().find(|offered| offered.name == extension.name);
-        let at = match offered.and_then(|offered| offered.schema.as_ref()) {
-            Some(_) => String::new(),
-            None => format!(" SCHEMA {}", quote_identifier(&extension.schema)),
-        };
-        let (name, version) = (quote_identifier(&extension.name), quote_literal(&extension.version));
-        statements.push(format!("CREATE EXTENSION IF NOT EXISTS {name}{at} VERSION {version} CASCADE"));
-    }
-    statements
 }
 
 /// Measures what a database takes of its server.

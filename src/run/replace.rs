@@ -189,11 +189,13 @@ impl Context<'_> {
         if forbidden.is_empty() {
             return Ok(vec![]);
         }
+        let objects = preflight::few(forbidden.iter().map(|drop| &drop.object));
         Ok(vec![Finding {
             id: "replace-not-permitted",
             severity: Severity::Blocking,
             title: "the target's role may not drop everything that --replace must drop".into(),
-            evidence: preflight::few(forbidden.iter().map(|drop| &drop.object)),
+            evidence: objects.to_string(),
+            objects: objects.all(),
             remedy: format!(
                 "as their owner or a superuser: {}",
                 preflight::few(forbidden.iter().map(|drop| format!("{};", drop.statement)))
@@ -221,7 +223,7 @@ impl Context<'_> {
             .map(|(name, role)| format!("{name} as {role}"))
             .collect();
         if !names.is_empty() {
-            return Err(Error::new(Exit::Refused, ReplaceError::InUse(preflight::few(names))));
+            return Err(Error::new(Exit::Refused, ReplaceError::InUse(preflight::few(names).to_string())));
         }
         let database = self.target.conninfo.database().to_owned();
         if other.is_some() && !directory.records().iter().any(|record| matches!(record, Record::Mark { .. }))
@@ -268,8 +270,8 @@ impl Context<'_> {
             let left = extensions(session).await.map_err(failed)?;
             if left != kept {
                 let lost = kept.iter().filter(|name| !left.contains(name));
-                let error =
-                    ReplaceError::TakesExtension { what, extensions: preflight::few(lost), done, all };
+                let extensions = preflight::few(lost).to_string();
+                let error = ReplaceError::TakesExtension { what, extensions, done, all };
                 return Err(Error::new(Exit::StartOver, error));
             }
             session.run("COMMIT", what).await.map_err(failed)?;
@@ -278,8 +280,8 @@ impl Context<'_> {
         let catalog = Catalog::read(&session.client, Side::Target).await;
         let left = catalog.map_err(|error| Error::new(Exit::Resumable, error))?.user_objects;
         if left.count > 0 {
-            let first =
-                preflight::few(left.first.iter().map(|object| format!("{} {}", object.kind, object.name)));
+            let first = left.first.iter().map(|object| format!("{} {}", object.kind, object.name));
+            let first = preflight::few(first).to_string();
             return Err(Error::new(Exit::StartOver, ReplaceError::Left { count: left.count, first }));
         }
         let record = ledger::record(ITEM, None, Durability::Logged);

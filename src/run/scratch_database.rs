@@ -2,8 +2,8 @@
 //!
 //! It is like the target's own (encoding, locale, tablespace), empty, and of the target's role; the administrator makes
 //! it and drops it. [`within`] drops it however the work ends. What a process could not drop, because it was killed or
-//! the server was gone, is told from a database of somebody else's by name and comment, and from one that is in use by
-//! its sessions: [`remove_left_over`].
+//! the server was gone, is told from a database of somebody else's by its name and a setting of its own, and from one that is
+//! in use by its sessions: [`remove_left_over`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::event::Events;
 use crate::pg::{Access, Endpoint, Session, SessionError, quote_identifier, quote_literal};
 use crate::settings::{Connections, Substitute};
 
-/// What the comment of every scratch database begins with.
-const COMMENT: &str = "scratch database of pgmove";
+/// The setting that marks a scratch database. A comment would be overwritten by the source's.
+const MARK: &str = "pgmove.scratch";
 
 /// Why there is no scratch database, or still is one.
 #[derive(Debug, thiserror::Error)]
@@ -122,12 +122,12 @@ impl ScratchDatabase {
             return Err(not_made(source));
         }
         let scratch = ScratchDatabase { target: inside(target), admin: inside(admin), outside, keeper, name };
-        let comment = format!(
-            "COMMENT ON DATABASE {} IS {}",
+        let mark = format!(
+            "ALTER DATABASE {} SET {MARK} TO {}",
             quote_identifier(&scratch.name),
-            quote_literal(&format!("{COMMENT}, run {run}"))
+            quote_literal(run)
         );
-        if let Err(source) = scratch.keeper.run(&comment, "describe the scratch database").await {
+        if let Err(source) = scratch.keeper.run(&mark, "mark the scratch database").await {
             let name = scratch.name.clone();
             scratch.drop().await?;
             return Err(ScratchError::NotMade { name, source });
@@ -198,7 +198,7 @@ pub async fn within<T>(
 pub struct LeftOver {
     /// Its name.
     pub name: String,
-    /// Whether it was dropped; one that lacks pgmove's comment is named only, and one that is in use is none.
+    /// Whether it was dropped; one that lacks pgmove's mark is named only, and one that is in use is none.
     pub is_dropped: bool,
 }
 
@@ -211,7 +211,7 @@ impl fmt::Display for LeftOver {
         let statement = drop_statement(name);
         write!(
             f,
-            "database {name} is named as a scratch database of pgmove, but lacks its comment; if it is one, run as a \
+            "database {name} is named as a scratch database of pgmove, but lacks the setting {MARK}; if it is one, run as a \
              superuser of the target: {statement}"
         )
     }
@@ -219,11 +219,11 @@ impl fmt::Display for LeftOver {
 
 /// Drops the scratch databases that nobody works with any more; `session` is the administrator's.
 pub async fn remove_left_over(session: &Session) -> Result<Vec<LeftOver>, ScratchError> {
-    let rows = session.client.query(include_str!("../../sql/scratch/left_over.sql"), &[&COMMENT]).await;
+    let rows = session.client.query(include_str!("../../sql/scratch/left_over.sql"), &[&MARK]).await;
     let rows = rows.map_err(|error| session.failed("look for scratch databases", error))?;
     let mut found = Vec::new();
     for row in rows.iter().filter(|row| !row.get::<_, bool>("is_used")) {
-        let (name, is_dropped): (String, bool) = (row.get("name"), row.get("is_described"));
+        let (name, is_dropped): (String, bool) = (row.get("name"), row.get("is_marked"));
         if is_dropped {
             // Without FORCE: a session that has come meanwhile keeps it.
             let statement = format!("DROP DATABASE IF EXISTS {}", quote_identifier(&name));

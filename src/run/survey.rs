@@ -7,11 +7,12 @@ use super::prepare::scratch;
 use super::{Checked, Context, Source, new_run_id};
 use crate::error::{Error, Exit, Side};
 use crate::event::{Events, Stage};
+use crate::kubernetes::ClusterLook;
 use crate::pg::Endpoint;
 use crate::plan::{Plan, make};
 use crate::preflight::{self, Finding};
 use crate::settings::RunSettings;
-use crate::survey::{self, Found, Input, ReadError, Skipped, Summary};
+use crate::survey::{self, Found, Input, ReadError, Skipped, Summary, Volumes};
 
 /// What a survey came to.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub async fn survey(
         admin: settings.connections.admin(&name),
         run,
     };
-    let surveying = context.naming_lock_holders(context.survey(options));
+    let surveying = Box::pin(context.survey(options));
     // Nothing was written; a child that was told to stop has failed.
     let refused = |error: Error| {
         let exit = match error.exit {
@@ -60,61 +61,41 @@ fn unreadable(error: ReadError) -> Error {
     Error::new(exit, error)
 }
 
+/// Findings, and what was not looked at.
+#[derive(Default)]
+struct Told(Vec<Finding>, Vec<Skipped>);
+
+fn volumes(look: &ClusterLook) -> Volumes {
+    Volumes { data: look.storage_size, has_wal: look.spec.wal_storage.is_some(), wal: look.wal_size() }
+}
+
+fn has_admin(checked: &Checked) -> bool {
+    checked.admin.as_ref().is_some_and(|rights| rights.is_superuser)
+}
+
 impl Context<'_> {
     async fn survey(&self, options: survey::Options) -> Result<Surveyed, Error> {
-        let mut checked = Box::pin(self.interruptible(self.check())).await?;
-        let mut found = Box::pin(self.look(&checked)).await?;
+        let checking = self.naming_lock_holders(self.check());
+        let mut checked = Box::pin(self.interruptible(checking)).await?;
+        let mut told = Told::default();
+        let mut found = Box::pin(self.look(&checked, &mut told)).await?;
         let objects = Box::pin(self.interruptible(async { Ok(self.objects().await) })).await?;
         found.skipped.extend(objects.skipped.iter().cloned());
         self.safe_point()?;
-        let unplanned = |why: String| Skipped {
-            what: "every definition, settings, memory of index builds, how each column travels".into(),
-            why,
-        };
-        let plan = if checked.tools.is_err() {
-            found.skipped.push(unplanned("pg_dump and pg_restore cannot be used".into()));
-            None
-        } else {
-            match Box::pin(self.interruptible(self.planned(&mut checked))).await {
-                Ok(plan) => Some(plan),
-                // What stands in its way is a finding already.
-                Err(error) if error.exit != Exit::Interrupted && preflight::is_refused(&checked.findings) => {
-                    found.skipped.push(unplanned(error.chain().join(": ")));
-                    None
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        let has_admin = checked.admin.as_ref().is_some_and(|rights| rights.is_superuser);
+        let plan = Box::pin(self.plan_if_possible(&mut checked, &mut told)).await?;
         if options.is_deep {
-            let deep = Box::pin(self.look_deep(&checked)).await?;
-            found = Found { damage: deep.damage, duplicates: deep.duplicates, ..found };
-            found.skipped.extend(deep.skipped);
-            let untried = |why: &str| Skipped {
-                what: "whether the target takes every definition, in a scratch database".into(),
-                why: why.into(),
-            };
-            match &plan {
-                Some(_) if has_admin && self.admin.is_some() => {
-                    self.safe_point()?;
-                    match Box::pin(self.try_definitions(&checked.target.session.role)).await {
-                        Ok(refused) => found.refused = refused,
-                        // What was found before is not lost for it.
-                        Err(error) if error.exit == Exit::Refused && !self.stop.is_cancelled() => {
-                            found.skipped.push(untried(&error.chain().join(": ")));
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                Some(_) => found.skipped.push(untried("it needs --target-admin with a superuser")),
-                None => found.skipped.push(untried("the move cannot be planned")),
-            }
+            Box::pin(self.look_deep(&checked, &mut found, &mut told)).await?;
+            Box::pin(self.try_if_possible(&checked, plan.is_some(), &mut found)).await?;
         } else {
             found.skipped.push(Skipped {
                 what: "damaged rows, duplicates that unique keys hide, whether the target takes every definition".into(),
                 why: "only --deep looks for them".into(),
             });
         }
+        let Told(findings, skipped) = told;
+        found.skipped.extend(skipped);
+        checked.findings.extend(findings);
+        let target = objects.target.as_ref();
         let input = Input {
             source: &checked.source,
             target: &checked.target,
@@ -122,6 +103,7 @@ impl Context<'_> {
             has_superuser: checked.has_superuser(),
             found: &found,
             plan: plan.as_ref(),
+            volumes: target.map(volumes).unwrap_or_default(),
             options: survey::Options {
                 memory_limit: options.memory_limit.or_else(|| objects.memory_limit()),
                 ..options
@@ -133,7 +115,7 @@ impl Context<'_> {
         checked.findings.extend(objects.findings);
         checked.findings.extend(preflight::kubernetes::findings(&preflight::kubernetes::Objects {
             source: objects.source.as_ref(),
-            target: objects.target.as_ref(),
+            target,
             freeze: objects.freeze.as_ref(),
             needs: Some(&summary.needs),
             index_memory: plan.as_ref().map(|plan| plan.index_memory),
@@ -145,15 +127,58 @@ impl Context<'_> {
         Ok(Surveyed { findings: checked.findings, summary })
     }
 
+    /// The error, if it ends the check: an interrupt, or a scratch database that is left.
+    fn unless_ended(&self, error: Error) -> Result<Error, Error> {
+        let is_over = matches!(error.exit, Exit::Interrupted | Exit::StartOver) || self.stop.is_cancelled();
+        if is_over { Err(error) } else { Ok(error) }
+    }
+
+    /// The plan of a run; what keeps it from being made is told.
+    async fn plan_if_possible(&self, checked: &mut Checked, found: &mut Told) -> Result<Option<Plan>, Error> {
+        let unplanned = |why: String| Skipped {
+            what: "every definition, settings, memory of index builds, how each column travels".into(),
+            why,
+        };
+        if checked.tools.is_err() {
+            found.1.push(unplanned("pg_dump and pg_restore cannot be used".into()));
+            return Ok(None);
+        }
+        let planned = self.naming_lock_holders(self.planned(checked));
+        let error = match Box::pin(self.interruptible(planned)).await {
+            Ok(plan) => return Ok(Some(plan)),
+            Err(error) => self.unless_ended(error)?,
+        };
+        // Else what stands in its way is a finding already.
+        if !preflight::is_refused(&checked.findings) {
+            found.0.push(survey::plan_impossible(&error));
+        }
+        found.1.push(unplanned(error.chain().join(": ")));
+        Ok(None)
+    }
+
     /// The reads that a run does not make.
-    async fn look(&self, checked: &Checked) -> Result<Found, Error> {
+    async fn look(&self, checked: &Checked, told: &mut Told) -> Result<Found, Error> {
         let source: &Endpoint = self.source.server();
-        let (found, target_ages, elsewhere) = tokio::join!(
+        let (found, room, elsewhere) = tokio::join!(
             survey::source(source, &checked.source, self.stop),
-            survey::ages(&self.target, self.stop),
+            survey::target(&self.target, self.stop),
             survey::elsewhere(&self.target),
         );
-        let mut found = Found { target_ages: target_ages.map_err(unreadable)?, ..found.map_err(unreadable)? };
+        let mut found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.not_looked(
+                    error,
+                    "open transactions, embeddings and the application of the source",
+                    told,
+                )?;
+                Found::default()
+            }
+        };
+        match room {
+            Ok((ages, bytes)) => (found.target_ages, found.target_bytes) = (ages, bytes),
+            Err(error) => self.not_looked(error, "age of transaction ids, and sizes, of the target", told)?,
+        }
         match elsewhere {
             Ok(extensions) => found.elsewhere = extensions,
             Err(skipped) => found.skipped.push(skipped),
@@ -161,13 +186,67 @@ impl Context<'_> {
         Ok(found)
     }
 
+    fn not_looked(&self, error: ReadError, what: &str, found: &mut Told) -> Result<(), Error> {
+        let error = self.unless_ended(unreadable(error))?;
+        found.0.push(survey::look_failed(what, &error));
+        found.1.push(Skipped { what: what.to_owned(), why: error.chain().join(": ") });
+        Ok(())
+    }
+
     /// Reads every table through.
-    async fn look_deep(&self, checked: &Checked) -> Result<Found, Error> {
-        let tables = make::tables(&checked.source, &checked.target, 1, None);
+    async fn look_deep(&self, checked: &Checked, found: &mut Found, told: &mut Told) -> Result<(), Error> {
+        let mut tables = make::tables(&checked.source, &checked.target, 1, None);
+        tables.extend(make::views(&checked.source, &checked.target));
         let path = &checked.search_path;
         let events = (&self.events, self.stop);
-        let found = survey::deep(self.source.server(), &checked.source, &tables, path, events).await;
-        found.map_err(unreadable)
+        match survey::deep(self.source.server(), &checked.source, &tables, path, events).await {
+            Ok(deep) => {
+                found.damage = deep.damage;
+                found.damaged_objects = deep.damaged_objects;
+                found.duplicates = deep.duplicates;
+                found.skipped.extend(deep.skipped);
+                Ok(())
+            }
+            Err(error) => {
+                self.not_looked(error, "every row of the source, and duplicates that unique keys hide", told)
+            }
+        }
+    }
+
+    /// Tries every definition in a scratch database, where there is a plan and an administrator.
+    async fn try_if_possible(
+        &self,
+        checked: &Checked,
+        is_planned: bool,
+        found: &mut Found,
+    ) -> Result<(), Error> {
+        let untried = |why: &str| Skipped {
+            what: "whether the target takes every definition, in a scratch database".into(),
+            why: why.into(),
+        };
+        if !is_planned {
+            found.skipped.push(untried("the move cannot be planned"));
+        } else if !has_admin(checked) || self.admin.is_none() {
+            found.skipped.push(untried("it needs --target-admin with a superuser"));
+        } else {
+            self.safe_point()?;
+            match Box::pin(self.try_definitions(&checked.target)).await {
+                Ok(refused) => {
+                    found.refused = Some(refused);
+                    found.skipped.push(Skipped {
+                        what: "what definitions do with rows: bodies of functions, and expressions of generated \
+                               columns, checks and indexes that call them"
+                            .into(),
+                        why: "the scratch database has no rows; pgmove rehearse tries them".into(),
+                    });
+                }
+                Err(error) => {
+                    let error = self.unless_ended(error)?;
+                    found.skipped.push(untried(&error.chain().join(": ")));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The plan of a run that would begin now; what forbids it joins the findings.

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use super::furnish::furnish;
 use super::scratch_database::{self, ScratchDatabase, ScratchError};
 use super::{Context, Interrupted, Source};
+use crate::catalog::Catalog;
 use crate::error::{Error, Exit};
 use crate::pg::{Access, Session, SessionError, describe, quote_literal, session};
 use crate::plan::{Plan, Route, Step};
@@ -21,7 +23,7 @@ const SHOWN: usize = 300;
 
 impl Context<'_> {
     /// Tries the definitions of a run. What an earlier, killed check has left is dropped first.
-    pub(super) async fn try_definitions(&self, owner: &str) -> Result<Vec<Refused>, Error> {
+    pub(super) async fn try_definitions(&self, target: &Catalog) -> Result<Vec<Refused>, Error> {
         let failed = |error: ScratchError| Error::new(Exit::Refused, error);
         if let Some(admin) = &self.admin {
             let session = Session::open(admin, Access::Write, "pg_catalog").await;
@@ -31,9 +33,11 @@ impl Context<'_> {
             }
             session.close().await;
         }
+        let owner = &target.session.role;
         let scratch = ScratchDatabase::create(&self.target, self.admin.as_ref(), owner, &self.run).await;
         let scratch = scratch.map_err(failed)?;
         scratch_database::within(scratch, &self.events, async |scratch| {
+            furnish(scratch, target, &self.events).await.map_err(|error| failed(error.into()))?;
             let settings = RunSettings {
                 connections: scratch.connections(&self.settings.connections),
                 ..self.settings.clone()

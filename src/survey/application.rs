@@ -4,8 +4,9 @@
 use super::read::{ReadError, Reader, refusal};
 use super::{Input, Skipped, note, warning};
 use crate::catalog::{Catalog, Database, LocaleProvider};
-use crate::pg::{display_identifier, quote_identifier};
-use crate::preflight::{Finding, few, is_older};
+use crate::pg::{QualifiedName, display_identifier, quote_identifier};
+use crate::plan::Plan;
+use crate::preflight::{Finding, counted, create, few, is_older};
 use crate::profile::{self, ExtensionRange, Gate, PathColumn, Profile};
 use crate::report::number;
 
@@ -55,8 +56,10 @@ pub(super) async fn read(
             source.tables.iter().find(|table| table.name.schema == schema && table.name.name == name)?;
         Some(table.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>())
     };
-    let version =
-        word(reader, &profile.version, &format!("the version of {}", profile.name), &mut skipped).await?;
+    let version = match &profile.version {
+        Some(query) => word(reader, query, &format!("the version of {}", profile.name), &mut skipped).await?,
+        None => None,
+    };
     let mut paths = Vec::new();
     for column in &profile.paths {
         if !columns_of(&column.table).is_some_and(|columns| columns.contains(&column.column.as_str())) {
@@ -181,18 +184,38 @@ fn extension_range(application: &Application, input: &Input<'_>) -> Option<Findi
     ))
 }
 
-/// Only the extension's owner may update it, which an ordinary role is not.
+/// Only the extension's owner may update it, which an ordinary role is not; and nobody gets an older version that way.
 fn extension_updates(application: &Application, input: &Input<'_>) -> Vec<Finding> {
     let target = input.target;
     let name = &application.profile.name;
     let updated = application.profile.extensions.iter().filter(|range| range.updates).filter_map(|range| {
         let installed = target.extensions.iter().find(|found| found.name == range.name)?;
         let offered = target.available_extensions.iter().find(|found| found.name == range.name)?;
-        (installed.version != offered.default_version && !target.session.is_superuser)
-            .then_some((installed, offered))
+        let is_newer = is_older(&offered.default_version, &installed.version);
+        let may_not = installed.version != offered.default_version && !target.session.is_superuser;
+        (is_newer || may_not).then_some((installed, offered, is_newer))
     });
     updated
-        .map(|(installed, offered)| {
+        .map(|(installed, offered, is_newer)| {
+            if is_newer {
+                return warning(
+                    "application-extension-downgraded",
+                    format!(
+                        "{name} would not start on the target: extension {} is newer than what the server offers",
+                        installed.name
+                    ),
+                    format!("installed {}, the server offers {}", installed.version, offered.default_version),
+                    format!(
+                        "give the target's server an image that offers {0} {1} or newer; or, while the database is empty, as \
+                         a superuser, connected to database {2}: DROP EXTENSION {3} CASCADE; {4}",
+                        installed.name,
+                        installed.version,
+                        display_identifier(&target.database.name),
+                        quote_identifier(&installed.name),
+                        create(&installed.name, &installed.schema, Some(offered))
+                    ),
+                );
+            }
             warning(
                 "application-extension-update",
                 format!("{name} would update extension {} at its first start, and may not", installed.name),
@@ -217,7 +240,7 @@ fn knows_ascii_only(database: &Database) -> bool {
 }
 
 fn locale(application: &Application, input: &Input<'_>) -> Option<Finding> {
-    let search = &application.profile.text_search;
+    let search = application.profile.text_search.as_ref()?;
     let uses = input.source.extensions.iter().any(|found| found.name == search.extension);
     (uses && knows_ascii_only(&input.target.database)).then(|| {
         warning(
@@ -233,33 +256,58 @@ fn locale(application: &Application, input: &Input<'_>) -> Option<Finding> {
     })
 }
 
-/// An index that is not as the application makes it is built again before it serves anybody.
+/// An index that is not as the application makes it, or is not there, is built before it serves anybody.
 fn rebuilds(application: &Application, input: &Input<'_>) -> Option<Finding> {
     let (plan, wanted) = (input.plan?, wanted(application, input)?);
     let profile = &application.profile;
-    let others: Vec<String> = plan
-        .steps
-        .iter()
-        .filter_map(|step| step.vector_index.as_ref())
-        .filter(|index| profile.indexes.contains(&index.index.name) && index.access_method != wanted.method)
-        .map(|index| format!("{} as {}", index.index, index.access_method))
-        .collect();
+    let known = profile.vector_indexes.iter().flat_map(|made| &made.indexes);
+    let others: Vec<String> =
+        known.filter_map(|index| other(index, wanted, application, plan, input)).collect();
+    let (method, name) = (&wanted.method, &profile.name);
     (!others.is_empty()).then(|| {
         warning(
             "application-rebuild",
-            format!("{} will build its vector indexes again at its first start, before it serves anybody", profile.name),
+            format!("{name} will build vector indexes at its first start, before it serves anybody"),
+            few(others).within(|others| {
+                format!("{others}; the target offers {}, and {name} then wants {method}", wanted.extension)
+            }),
             format!(
-                "{}; the target offers {}, and {} then wants {}",
-                few(others),
-                wanted.extension,
-                profile.name,
-                wanted.method
-            ),
-            format!(
-                "give --vector-index {}, or leave it away; or let the startup probe of {} wait for the builds",
-                wanted.method, profile.name
+                "give --vector-index {method}, or leave it away, which makes them as {name} does; one that is missing is made by \
+                 {name} on the source, if that is started there once more; or let the startup probe of {name} wait for the \
+                 builds"
             ),
         )
+    })
+}
+
+/// In what an index is not as the application wants it; nothing where it is, or where its table is not there.
+fn other(
+    index: &profile::IndexName,
+    wanted: &profile::AccessMethod,
+    application: &Application,
+    plan: &Plan,
+    input: &Input<'_>,
+) -> Option<String> {
+    let table = QualifiedName::new(&application.schema, &index.table);
+    input.source.tables.iter().find(|found| found.name == table)?;
+    let name = QualifiedName::new(&application.schema, &index.name);
+    let mut planned = plan.steps.iter().filter_map(|step| step.vector_index.as_ref());
+    let Some(made) = planned.find(|made| made.index == name) else {
+        let is_invalid = input.source.indexes.iter().any(|found| found.name == name && !found.is_valid);
+        let why = if is_invalid {
+            "is invalid on the source, and stays behind"
+        } else {
+            "is missing on the source"
+        };
+        return Some(format!("{name} {why}"));
+    };
+    if made.access_method != wanted.method {
+        return Some(format!("{name} as {}", made.access_method));
+    }
+    let is_expected = made.expected_lists.is_empty() || made.expected_lists.contains(&made.lists);
+    (!is_expected).then(|| {
+        let expected: Vec<String> = made.expected_lists.iter().map(|lists| number(*lists)).collect();
+        format!("{name} with {} in the place of {}", counted(made.lists, "list"), expected.join(" or "))
     })
 }
 

@@ -1,9 +1,11 @@
 //! What is moved in a way that an operator may want to know, and what only the target's own limits decide.
 
+use std::cmp::Reverse;
+
 use super::{Input, blocking, note, warning};
 use crate::pg::{display_identifier, quote_identifier};
-use crate::plan::{Plan, Route};
-use crate::preflight::{Finding, ObjectKind, few};
+use crate::plan::{Plan, Route, Step};
+use crate::preflight::{Finding, ObjectKind, create, few, in_order};
 use crate::report::{bytes, number};
 
 /// How the plan names a setting.
@@ -36,19 +38,22 @@ fn elsewhere(input: &Input<'_>) -> Option<Finding> {
         let is_replaced = ["vector", "vchord"].contains(&name);
         is_replaced || input.source.extensions.iter().any(|found| found.name == name)
     };
-    let misplaced: Vec<_> = input
-        .found
-        .elsewhere
-        .iter()
+    let misplaced: Vec<_> = in_order(&input.found.elsewhere)
+        .into_iter()
         .filter(|found| found.name != "plpgsql" && is_wanted(&found.name) && !is_here(&found.name))
         .collect();
     if misplaced.is_empty() {
         return None;
     }
     let database = display_identifier(&input.target.database.name);
+    // Where the source has them, and each after those that it requires.
     let statements: Vec<String> = misplaced
         .iter()
-        .map(|found| format!("CREATE EXTENSION {} CASCADE;", quote_identifier(&found.name)))
+        .map(|found| {
+            let on_source = input.source.extensions.iter().find(|known| known.name == found.name);
+            let offered = input.target.available_extensions.iter().find(|known| known.name == found.name);
+            create(&found.name, on_source.map_or("public", |known| known.schema.as_str()), offered)
+        })
         .collect();
     let title =
         format!("extensions are in database postgres of the target's server, and not in database {database}");
@@ -131,30 +136,42 @@ fn role_settings(input: &Input<'_>) -> Option<Finding> {
     ))
 }
 
-/// Builds share the budget; one that is larger runs alone. `limit` is what the target's server has of memory, in bytes.
+/// Builds run together as far as they fit into the plan's memory for them, as many as there are lanes; one that is larger
+/// runs alone.
+/// `limit` is what the target's server has of memory, in bytes.
 pub(crate) fn index_memory(plan: &Plan, limit: u64, shared_buffers: u64) -> Option<Finding> {
-    let needed = |step: &crate::plan::Step| {
-        step.maintenance_work_mem + step.vector_index.as_ref().map_or(0, |index| index.memory)
-    };
-    let builds = plan.steps.iter().map(|step| (step, needed(step)));
-    let is_large = |(_, memory): &(_, u64)| shared_buffers.saturating_add(*memory) > limit;
-    let large: Vec<_> = builds.filter(is_large).collect();
-    let most = large.iter().map(|(_, memory)| *memory).max()?;
-    Some(blocking(
-        "index-memory",
-        "index builds need more memory than the target's server has",
-        format!(
-            "limit {}, shared_buffers {}; {}",
-            bytes(limit),
-            bytes(shared_buffers),
-            few(large.iter().map(|(step, memory)| format!("{}: {}", step.object, bytes(*memory))))
-        ),
-        format!(
-            "for the time of the move, let the server have at least {} (CloudNative-PG: resources.limits.memory); or give \
-             a smaller --index-memory; what a vchordrq build takes does not depend on that, --vector-index hnsw does",
-            bytes(shared_buffers.saturating_add(most))
-        ),
-    ))
+    let needed =
+        |step: &Step| step.maintenance_work_mem + step.vector_index.as_ref().map_or(0, |index| index.memory);
+    let mut builds: Vec<(&Step, u64)> = plan.steps.iter().map(|step| (step, needed(step))).collect();
+    builds.retain(|(_, memory)| *memory > 0);
+    builds.sort_by_key(|(_, memory)| Reverse(*memory));
+    let (_, largest) = *builds.first()?;
+    builds.truncate(usize::from(plan.jobs.max(1)));
+    let sum = builds.iter().fold(0_u64, |sum, (_, memory)| sum.saturating_add(*memory));
+    let together = sum.min(plan.index_memory.max(largest));
+    let most = shared_buffers.saturating_add(together);
+    (most > limit).then(|| {
+        blocking(
+            "index-memory",
+            "index builds need more memory than the target's server has",
+            few(builds.iter().map(|(step, memory)| format!("{}: {}", step.object, bytes(*memory)))).within(|builds| {
+                format!(
+                    "limit {}, shared_buffers {}, builds that run at once {} ({} lanes, --index-memory {}); the largest: \
+                     {builds}",
+                    bytes(limit),
+                    bytes(shared_buffers),
+                    bytes(together),
+                    plan.jobs,
+                    bytes(plan.index_memory)
+                )
+            }),
+            format!(
+                "for the time of the move, let the server have at least {} (CloudNative-PG: resources.limits.memory); or give \
+                 a smaller --index-memory; what a vchordrq build takes does not depend on that, --vector-index hnsw does",
+                bytes(most)
+            ),
+        )
+    })
 }
 
 fn over_admin(plan: &Plan) -> Option<Finding> {

@@ -1,4 +1,4 @@
-//! Rows that the source itself cannot read: their table, where they are, and what the server says.
+//! Rows that the source itself cannot read: their table or materialised view, where they are, and what the server says.
 //!
 //! Every value is read as the copy will read it, on the server, so that only a count crosses the network. A table that
 //! cannot be read is halved until the pages and rows are known that it fails at.
@@ -184,6 +184,14 @@ pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
             None => damage.words.clone(),
         };
         let row = damages().filter_map(|damage| damage.place.as_deref()).find(|place| place.starts_with('('));
+        if input.source.materialized_views.iter().any(|view| view.name == *table) {
+            return blocking(
+                "rows-unreadable",
+                format!("rows of materialised view {table} cannot be read on the source"),
+                few(damages().map(described)),
+                format!("make them anew: REFRESH MATERIALIZED VIEW {};", table.sql()),
+            );
+        }
         let how = row.map_or_else(
             || {
                 "a page that is damaged as a whole can be emptied by reading it with zero_damaged_pages = on, as a \

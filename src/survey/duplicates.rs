@@ -133,12 +133,10 @@ pub(super) fn findings(input: &Input<'_>) -> Vec<Finding> {
         blocking(
             "hidden-duplicates",
             format!("{} holds rows that unique index {} should not have let in", found.table, found.index),
-            format!(
-                "{} values in {} rows; {}",
-                number(found.keys.unsigned_abs()),
-                number(found.rows.unsigned_abs()),
-                few(&found.examples)
-            ),
+            few(&found.examples).within(|examples| {
+                let [keys, rows] = [found.keys, found.rows].map(|count| number(count.unsigned_abs()));
+                format!("{keys} values in {rows} rows; {examples}")
+            }),
             format!(
                 "the index is damaged, and does not show them. On the source: SET enable_indexscan = off; SET \
                  enable_indexonlyscan = off; SET enable_bitmapscan = off; {} delete or change the rows that are too many, \

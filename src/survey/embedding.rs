@@ -113,6 +113,10 @@ fn unreadable(input: &Input<'_>) -> Vec<Finding> {
         .embeddings
         .iter()
         .filter_map(|found| Some((&found.column, found.counted.as_ref().err()?)));
+    let application = input.found.application.as_ref().map(|application| &application.profile);
+    let image = application
+        .and_then(|profile| Some(format!(" (for {}: {})", profile.name, profile.legacy_image.as_ref()?)));
+    let image = image.unwrap_or_default();
     let finding = |(column, words): (&VectorColumn, &String)| {
         let is_library = words.contains("could not access file");
         blocking(
@@ -120,11 +124,14 @@ fn unreadable(input: &Input<'_>) -> Vec<Finding> {
             format!("the source cannot read the embeddings of {}", name(column)),
             words,
             if is_library {
-                "start the source with an image that has the type's library (for Immich's pgvecto.rs: \
-                 immich-app/postgres:14-vectorchord0.4.3-pgvectors0.2.0); or drop the column, if the application can \
-                 compute its content again"
+                format!(
+                    "start the source with an image that has the type's library{image}; or drop the column, if the \
+                     application can compute its content again"
+                )
             } else {
-                "`pgmove check --deep` names the rows that cannot be read; delete them, if the application can compute them again"
+                "`pgmove check --deep` names the rows that cannot be read; delete them, if the application can compute them \
+                 again"
+                    .to_owned()
             },
         )
     };

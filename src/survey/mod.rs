@@ -11,6 +11,7 @@ mod content;
 mod damage;
 mod duplicates;
 mod embedding;
+mod large_object;
 mod read;
 mod summary;
 #[cfg(test)]
@@ -19,15 +20,17 @@ mod tests;
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Extension};
+use crate::error::Error;
+use crate::pg::Oid;
 use crate::plan::{Plan, Route};
-use crate::preflight::{Finding, ObjectKind, Rights, blocking, counted, few, note, sort, warning};
+use crate::preflight::{Few, Finding, ObjectKind, Rights, blocking, counted, few, note, sort, warning};
 
 pub use application::{Application, Roots};
 pub(crate) use content::index_memory;
 pub use damage::Damage;
 pub use duplicates::Duplicates;
 pub use embedding::Embeddings;
-pub use read::{OpenTransaction, ReadError, RoleSetting, TransactionAge, ages, deep, elsewhere, source};
+pub use read::{OpenTransaction, ReadError, RoleSetting, TransactionAge, deep, elsewhere, source, target};
 pub use summary::{ExtensionRow, Needs, Side, Size, Summary, VectorBuild, summary};
 
 /// What was read for the survey alone.
@@ -39,6 +42,8 @@ pub struct Found {
     pub source_ages: Vec<TransactionAge>,
     /// The same of the target's.
     pub target_ages: Vec<TransactionAge>,
+    /// What the databases of the target's server hold, in bytes, as far as the role may know; 0 where that was not read.
+    pub target_bytes: u64,
     /// What the embeddings of the source hold.
     pub embeddings: Vec<Embeddings>,
     /// The application that the source belongs to, if it is a known one.
@@ -49,10 +54,12 @@ pub struct Found {
     pub elsewhere: Vec<Extension>,
     /// Rows that cannot be read; only where every table was read through, as the next two.
     pub damage: Vec<Damage>,
+    /// Large objects that cannot be read, with the server's words.
+    pub damaged_objects: Vec<(Oid, String)>,
     /// Rows that unique keys should not have let in.
     pub duplicates: Vec<Duplicates>,
-    /// Definitions that the target refused in a scratch database.
-    pub refused: Vec<Refused>,
+    /// Definitions that the target refused in a scratch database; none where they were not tried.
+    pub refused: Option<Vec<Refused>>,
     /// What could not be looked at.
     pub skipped: Vec<Skipped>,
 }
@@ -103,8 +110,21 @@ pub struct Input<'a> {
     pub found: &'a Found,
     /// The plan; none where there cannot be one.
     pub plan: Option<&'a Plan>,
+    /// The target's volumes.
+    pub volumes: Volumes,
     /// What was asked for.
     pub options: Options,
+}
+
+/// The volumes that the target's data lie on, as far as they are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Volumes {
+    /// The size of the one with the tables, in bytes.
+    pub data: Option<u64>,
+    /// Whether WAL has one of its own.
+    pub has_wal: bool,
+    /// The size of that one, in bytes.
+    pub wal: Option<u64>,
 }
 
 impl Input<'_> {
@@ -116,17 +136,42 @@ impl Input<'_> {
     }
 
     /// The source's objects of a kind, by name.
-    fn named(&self, kind: ObjectKind) -> Option<String> {
+    fn named(&self, kind: ObjectKind) -> Option<Few> {
         let objects = self.source_rights.named.iter().filter(|object| object.kind == kind);
         let names: Vec<String> = objects.map(|object| crate::pg::display_identifier(&object.name)).collect();
         (!names.is_empty()).then(|| few(names))
     }
 }
 
+/// The move cannot be planned for a reason that no check has foreseen.
+pub fn plan_impossible(error: &Error) -> Finding {
+    blocking(
+        "plan-impossible",
+        "the move cannot be planned at this moment",
+        error.chain().join(": "),
+        remedy(error),
+    )
+}
+
+/// Something could not be read.
+pub fn look_failed(what: &str, error: &Error) -> Finding {
+    blocking(
+        "look-failed",
+        format!("the check could not look at {what}"),
+        error.chain().join(": "),
+        remedy(error),
+    )
+}
+
+fn remedy(error: &Error) -> String {
+    error.fault.hint().unwrap_or_else(|| "see to what the message names, then check again".into())
+}
+
 /// All findings of the survey, blocking ones first, notes last.
 pub fn findings(input: &Input<'_>) -> Vec<Finding> {
     let mut found = [
         damage::findings(input),
+        large_object::findings(input),
         duplicates::findings(input),
         refused(input),
         activity::findings(input),
@@ -153,5 +198,5 @@ fn refused(input: &Input<'_>) -> Vec<Finding> {
              or a setting is missing on the target, add it",
         )
     };
-    input.found.refused.iter().map(finding).collect()
+    input.found.refused.iter().flatten().map(finding).collect()
 }

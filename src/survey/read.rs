@@ -10,12 +10,13 @@ use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
 use super::embedding::Embeddings;
-use super::{Found, Skipped, application, damage, duplicates};
+use super::{Found, Skipped, application, damage, duplicates, large_object};
 use crate::catalog::{self, Catalog, CatalogError, Extension};
 use crate::error::{Class, Fault, Side};
 use crate::event::Events;
 use crate::pg::{Access, Endpoint, Session, SessionError, describe, session};
 use crate::plan::TablePlan;
+use crate::preflight::counted;
 
 /// How long the server is asked to end a statement. One that cannot be reached notices the closed connection.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
@@ -194,9 +195,21 @@ pub async fn source(
         ..Found::default()
     };
     // The last: it changes the session's path.
-    let (application, skipped) = application::read(&reader, source).await?;
+    let (application, mut skipped) = application::read(&reader, source).await?;
     reader.close().await;
+    skipped.extend(hidden(&found.transactions, &source.database.name));
     Ok(Found { application, skipped, ..found })
+}
+
+/// Transactions whose age the role is not shown: a long one may be among them.
+fn hidden(transactions: &[OpenTransaction], database: &str) -> Option<Skipped> {
+    let is_hidden =
+        |open: &&OpenTransaction| open.pid.is_some() && open.database == database && open.seconds.is_none();
+    let count = transactions.iter().filter(is_hidden).count() as u64;
+    (count > 0).then(|| Skipped {
+        what: format!("the age of {} on the source", counted(count, "open transaction")),
+        why: "it is hidden from roles without pg_read_all_stats".into(),
+    })
 }
 
 /// Reads every table of the source through: for rows that cannot be read, and for duplicates that unique keys hide.
@@ -209,17 +222,25 @@ pub async fn deep(
 ) -> Result<Found, ReadError> {
     let reader = Reader::open(endpoint, stop).await?;
     let (damage, unread) = damage::read(&reader, source, tables, events).await?;
+    let (damaged_objects, closed) = large_object::read(&reader).await?;
     let (duplicates, unsure) = duplicates::read(&reader, source, search_path).await?;
     reader.close().await;
-    Ok(Found { damage, duplicates, skipped: [unread, unsure].concat(), ..Found::default() })
+    let skipped = [unread, closed, unsure].concat();
+    Ok(Found { damage, damaged_objects, duplicates, skipped, ..Found::default() })
 }
 
-/// Reads the ages of all databases of a server.
-pub async fn ages(endpoint: &Endpoint, stop: &CancellationToken) -> Result<Vec<TransactionAge>, ReadError> {
+/// Reads from the target's server the ages of all databases, and what they hold together, in bytes.
+pub async fn target(
+    endpoint: &Endpoint,
+    stop: &CancellationToken,
+) -> Result<(Vec<TransactionAge>, u64), ReadError> {
     let reader = Reader::open(endpoint, stop).await?;
     let ages = read_ages(&reader).await?;
+    let statement = include_str!("../../sql/survey/database_sizes.sql");
+    let rows = reader.rows(statement, &[], "read the sizes of the databases").await?;
+    let bytes = rows.first().map_or(0, |row| row.get::<_, i64>("bytes"));
     reader.close().await;
-    Ok(ages)
+    Ok((ages, u64::try_from(bytes).unwrap_or_default()))
 }
 
 async fn read_ages(reader: &Reader<'_>) -> Result<Vec<TransactionAge>, ReadError> {

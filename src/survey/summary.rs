@@ -5,10 +5,11 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::{Input, Skipped};
-use crate::catalog::{Catalog, Database, Extension, LocaleProvider, TableKind};
+use crate::catalog::{AvailableExtension, Catalog, Database, Extension, LocaleProvider, TableKind};
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
 use crate::plan::vector::hnsw_graph;
 use crate::plan::{Plan, VectorIndexPlan};
+use crate::preflight::libraries;
 
 /// So many tables and indexes are listed, the largest.
 const LISTED: usize = 10;
@@ -91,6 +92,21 @@ pub struct Needs {
     pub wal: u64,
     /// All of that.
     pub total: u64,
+    /// What the databases of the target's server hold already, in bytes, as far as its role may know.
+    pub occupied: u64,
+    /// The size of the target's volume, in bytes, where it is known.
+    pub volume: Option<u64>,
+    /// The size of the volume that WAL has for itself, in bytes, where it is known.
+    pub wal_volume: Option<u64>,
+    /// What goes onto the target's volume: all of that, without WAL where that has a volume of its own.
+    pub on_volume: u64,
+}
+
+impl Needs {
+    /// What is free on the target's volume, where that is known.
+    pub fn free(&self) -> Option<u64> {
+        self.volume.map(|volume| volume.saturating_sub(self.occupied))
+    }
 }
 
 /// The memory of a vector index's build, in bytes.
@@ -142,7 +158,11 @@ const LOOKED_AT_IN_PLAN: &[&str] =
     &["every definition, by pg_dump", "memory of index builds", "settings", "how each column travels"];
 
 /// What a deep check adds.
-const LOOKED_AT_DEEP: &[&str] = &["every row of the source", "unique keys, without their indexes"];
+const LOOKED_AT_DEEP: &[&str] =
+    &["every row and large object of the source", "unique keys, without their indexes"];
+
+/// What it adds where there is a scratch database.
+const TRIED: &str = "whether the target takes every definition, in a scratch database";
 
 /// Sums up what was read.
 pub fn summary(input: &Input<'_>) -> Summary {
@@ -171,6 +191,7 @@ pub fn summary(input: &Input<'_>) -> Summary {
     let mut looked_at = LOOKED_AT.to_vec();
     looked_at.extend(input.plan.map_or(&[][..], |_| LOOKED_AT_IN_PLAN));
     looked_at.extend(if input.options.is_deep { LOOKED_AT_DEEP } else { &[] });
+    looked_at.extend(input.found.refused.as_ref().map(|_| TRIED));
     Summary {
         source: side(source),
         target: side(input.target),
@@ -257,7 +278,18 @@ fn needs(input: &Input<'_>, rows: u64, source_indexes: &[Size]) -> Needs {
     let at_once = input.plan.map_or(1, |plan| usize::from(plan.jobs.max(1)));
     let sorting = sizes.iter().take(at_once).sum();
     let wal = input.target.server.settings.max_wal_size;
-    Needs { rows, indexes, sorting, wal, total: rows + indexes + sorting + wal }
+    let (without_wal, volumes) = (rows + indexes + sorting, input.volumes);
+    Needs {
+        rows,
+        indexes,
+        sorting,
+        wal,
+        total: without_wal + wal,
+        occupied: input.found.target_bytes,
+        volume: volumes.data,
+        wal_volume: volumes.wal,
+        on_volume: if volumes.has_wal { without_wal } else { without_wal + wal },
+    }
 }
 
 fn extensions(input: &Input<'_>) -> Vec<ExtensionRow> {
@@ -291,11 +323,19 @@ fn extensions(input: &Input<'_>) -> Vec<ExtensionRow> {
             (None, Some(_)) if input.has_superuser => "the superuser",
             (None, Some(_)) => "nobody: needs a superuser",
         };
-        let library = |libraries: &String| libraries.split(',').any(|item| item.contains(name));
+        let library = |list: &String| libraries(list).contains(&name);
+        let here = source.extensions.iter().find(|found| found.name == name);
+        // Where it will stand.
+        let schema = |offered: &AvailableExtension| {
+            let wanted = offered.schema.clone().or_else(|| here.map(|found| found.schema.clone()));
+            wanted.unwrap_or_else(|| "public".to_owned())
+        };
+        let to_be =
+            |offered: &AvailableExtension| format!("{} in {}", offered.default_version, schema(offered));
         ExtensionRow {
             name: name.to_owned(),
-            source: source.extensions.iter().find(|found| found.name == name).map(described),
-            target: there.map(described).or_else(|| offered.map(|offered| offered.default_version.clone())),
+            source: here.map(described),
+            target: there.map(described).or_else(|| offered.map(to_be)),
             created_by,
             is_preloaded: target.server.shared_preload_libraries.as_ref().map(library),
         }

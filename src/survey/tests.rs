@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 
 use super::embedding::Counted;
 use super::*;
-use crate::catalog::{LargeObjects, VectorColumn};
+use crate::catalog::{LargeObjects, MaterializedView, VectorColumn};
 use crate::pg::QualifiedName;
 use crate::plan::columns::Treatment;
 use crate::plan::{NotCarried, Step};
 use crate::preflight::Severity;
-use crate::preflight::tests::case::{Case, extension};
+use crate::preflight::tests::case::{Case, extension, table};
 use crate::report::sample;
 
 struct Situation {
@@ -18,6 +18,7 @@ struct Situation {
     found: Found,
     plan: Plan,
     has_superuser: bool,
+    volumes: Volumes,
     options: Options,
 }
 
@@ -31,6 +32,7 @@ impl Situation {
             found: Found::default(),
             plan,
             has_superuser: false,
+            volumes: Volumes::default(),
             options: Options::default(),
         }
     }
@@ -43,6 +45,7 @@ impl Situation {
             has_superuser: self.has_superuser,
             found: &self.found,
             plan: Some(&self.plan),
+            volumes: self.volumes,
             options: self.options,
         }
     }
@@ -77,6 +80,14 @@ const CASES: &[(&str, Change)] = &[
     ("!rows-unreadable", |it| {
         it.found.damage = vec![damaged(None, "could not read block 7 (SQLSTATE 58030)")];
     }),
+    ("!rows-unreadable", |it| {
+        it.found.damaged_objects = vec![(Oid(16_500), "pageno 3 is missing (SQLSTATE XX001)".into())];
+    }),
+    ("!rows-unreadable", |it| {
+        let name = QualifiedName::new("public", "asset");
+        it.case.source.materialized_views.push(view(name));
+        it.found.damage = vec![damaged(None, "could not read block 7 (SQLSTATE 58030)")];
+    }),
     ("!hidden-duplicates", |it| {
         it.found.duplicates = vec![Duplicates {
             index: QualifiedName::new("public", "asset_pkey"),
@@ -89,12 +100,12 @@ const CASES: &[(&str, Change)] = &[
         }];
     }),
     ("!definition-refused", |it| {
-        it.found.refused = vec![Refused {
+        it.found.refused = Some(vec![Refused {
             object: "VIEW public.buffers".into(),
             statement: "CREATE VIEW public.buffers AS SELECT buffers_backend FROM pg_stat_bgwriter".into(),
             words: "ERROR: column \"buffers_backend\" does not exist (SQLSTATE 42703)".into(),
             followers: 1,
-        }];
+        }]);
     }),
     ("source-written", |it| it.found.transactions = vec![open("immich", Some(4711), Some(2), true)]),
     ("long-transactions", |it| it.found.transactions = vec![open("pgAdmin", Some(4712), Some(3720), false)]),
@@ -141,6 +152,12 @@ const CASES: &[(&str, Change)] = &[
     }),
     // Buffers of 128 MiB, and 64 MiB with 230 MB beside for the build.
     ("!index-memory", |it| it.options.memory_limit = Some(256 << 20)),
+    // Two of which each is small enough by itself.
+    ("!index-memory", |it| {
+        let build = it.plan.steps.iter().find(|step| step.vector_index.is_some()).cloned().expect("a build");
+        it.plan.steps.push(Step { id: 99, object: "INDEX public.face_index".into(), ..build });
+        it.options.memory_limit = Some(600 << 20);
+    }),
     (".over-admin", |it| it.plan.steps.extend(sample::plan().steps.into_iter().take(1))),
     (".settings-carried", |it| it.setting("work_mem")),
     (".settings-left", |it| {
@@ -163,6 +180,19 @@ const CLEAN: &[Change] = &[
         it.found.transactions =
             vec![open("psql", Some(4713), None, false), open("psql", Some(4714), Some(59), false)];
     },
+    // Together they are larger, but not together at one time.
+    |it| {
+        let build = it.plan.steps.iter().find(|step| step.vector_index.is_some()).cloned().expect("a build");
+        it.plan.steps.push(Step { id: 99, object: "INDEX public.face_index".into(), ..build });
+        it.plan.jobs = 1;
+        it.options.memory_limit = Some(600 << 20);
+    },
+    |it| {
+        let build = it.plan.steps.iter().find(|step| step.vector_index.is_some()).cloned().expect("a build");
+        it.plan.steps.push(Step { id: 99, object: "INDEX public.face_index".into(), ..build });
+        it.plan.index_memory = 300 << 20;
+        it.options.memory_limit = Some(600 << 20);
+    },
     |it| it.found.source_ages = vec![age(1_599_999_999, 0)],
     |it| it.embed(Some(512), Ok(counted(0, 512, 512))),
     |it| it.embed(Some(512), Ok(Counted::default())),
@@ -171,6 +201,33 @@ const CLEAN: &[Change] = &[
         it.found.elsewhere = vec![extension("vchord", "1.1.1"), extension("plpgsql", "1.0")];
     },
 ];
+
+fn view(name: QualifiedName) -> MaterializedView {
+    MaterializedView {
+        oid: Oid(16_600),
+        name,
+        owner: "app".into(),
+        is_populated: true,
+        bytes: 8192,
+        columns: vec![],
+    }
+}
+
+#[test]
+fn an_extension_that_is_made_has_its_place_and_only_its_own_library_is_preloaded() {
+    let mut situation = Situation::clean();
+    situation.case.offer("vector", "0.8.1");
+    situation
+        .case
+        .source
+        .extensions
+        .push(Extension { schema: "extensions".into(), ..extension("vector", "0.8.0") });
+    situation.case.target.server.shared_preload_libraries = Some("vectors.so".into());
+    let rows = summary(&situation.input()).extensions;
+    let row = rows.iter().find(|row| row.name == "vector").expect("it is listed");
+    assert_eq!(row.target.as_deref(), Some("0.8.1 in extensions"));
+    assert_eq!(row.is_preloaded, Some(false));
+}
 
 fn damaged(place: Option<&str>, words: &str) -> Damage {
     Damage {
@@ -268,9 +325,33 @@ fn the_target_needs_room_for_rows_indexes_sorting_and_wal() {
         [needs.rows, needs.indexes, needs.sorting, needs.wal].map(|bytes| bytes >> 20),
         [1000, 300, 200, 1024]
     );
-    assert_eq!(needs.total >> 20, 2524);
+    assert_eq!((needs.total >> 20, needs.on_volume >> 20, needs.free()), (2524, 2524, None));
+    situation.volumes = Volumes { data: Some(3000 << 20), has_wal: true, wal: Some(512 << 20) };
+    situation.found.target_bytes = 700 << 20;
+    let needs = super::summary(&situation.input()).needs;
+    assert_eq!((needs.total >> 20, needs.on_volume >> 20), (2524, 1500));
+    assert_eq!((needs.free().map(|free| free >> 20), needs.wal_volume), (Some(2300), Some(512 << 20)));
     assert_eq!(
         summary.indexes.iter().map(|index| index.name.as_str()).collect::<Vec<_>>(),
         ["public.one", "public.other"]
     );
+}
+
+/// By its profile alone: what its file does not say is not told.
+#[test]
+fn an_application_with_little_to_say_is_told_of_all_the_same() {
+    let mut situation = Situation::clean();
+    situation.case.source.tables = ["book", "reader"].map(|name| table(name, vec![])).into();
+    situation.case.offer("vector", "0.8.1");
+    situation.found.application = Some(Application {
+        profile: crate::profile::tiny(),
+        schema: "public".into(),
+        version: None,
+        paths: vec![],
+        gates: vec![],
+    });
+    let found = findings(&situation.input());
+    assert_eq!(found.iter().map(labelled).collect::<Vec<_>>(), ["application-rebuild", ".application"]);
+    assert!(found[0].evidence.starts_with("public.book_idx is missing on the source"), "{found:#?}");
+    assert!(found[1].evidence.contains("version unknown"), "{found:#?}");
 }

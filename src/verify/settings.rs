@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::{Catalog, Database, DatabaseSetting};
-use crate::plan::database::{Fate, fate};
+use crate::plan::database::{Fate, fate, may_be_secret};
 use crate::verify::rights::{self, Holder};
 use crate::verify::{Aspect, Comparison, Outcome};
 
@@ -88,6 +88,9 @@ fn settings(
                 } else {
                     Outcome::as_planned("without the schema of pgvecto.rs")
                 }
+            }
+            (Some(Fate::Carried(_)), Some(_)) if may_be_secret(name) => {
+                Outcome::different("the values differ, and are not shown")
             }
             (Some(Fate::Carried(value)), Some(found)) => {
                 Outcome::different(format!("{value:?} on the source, {found:?} on the target"))

@@ -181,7 +181,7 @@ fn extensions_in_the_wrong_database_are_explained() {
     let server = Server::start(17, &Variant::default());
     psql(&server.uri("postgres"), "CREATE EXTENSION earthdistance CASCADE").expect("it is the superuser");
     let (source, target) = (Server::shared(16).database(), server.database());
-    source.admin_psql("CREATE EXTENSION earthdistance CASCADE");
+    source.admin_psql("CREATE SCHEMA geo; CREATE EXTENSION earthdistance SCHEMA geo CASCADE");
     let mut check = Check::new(&source, &target);
     let (code, result) = check.result(&[]);
     assert_eq!(code, 0, "{result:#}");
@@ -189,9 +189,14 @@ fn extensions_in_the_wrong_database_are_explained() {
     check.admin = None;
     let (code, result) = check.result(&[]);
     assert_eq!(code, 3, "{result:#}");
-    let statement = "CREATE EXTENSION \"earthdistance\" CASCADE;";
-    assert_said(&result, "extension-elsewhere", &["warning", "postInitSQL", &target.name, statement]);
-    target.admin_psql("CREATE EXTENSION earthdistance CASCADE");
+    assert_said(&result, "extension-elsewhere", &["warning", "postInitSQL", &target.name]);
+    // The statements of the remedy put them where the source has them, in an order that works.
+    let said = said(&result, "extension-elsewhere");
+    let (_, statements) = said.split_once("CREATE SCHEMA").expect("statements");
+    target.admin_psql(&format!("CREATE SCHEMA{statements}; GRANT USAGE ON SCHEMA geo TO {}", target.name));
+    let placed = "SELECT string_agg(extname || ' ' || extnamespace::regnamespace, ', ' ORDER BY extname) FROM pg_extension
+        WHERE extname <> 'plpgsql'";
+    assert_eq!(target.admin_psql(placed), "cube geo, earthdistance geo");
     let (code, result) = check.result(&[]);
     assert_eq!((code, found(&result).iter().any(|(id, _)| *id == "extension-elsewhere")), (0, false));
 }
@@ -266,6 +271,56 @@ fn a_build_that_is_larger_than_the_server_is_found() {
     assert_eq!(code, 0, "{result:#}");
 }
 
+/// Two builds that fit by themselves, and not together: a primary key, and a vector index with what it takes beside its share.
+#[test]
+fn builds_that_run_together_are_held_against_the_servers_memory_together() {
+    let (source, target) = (Server::shared(16).database(), Server::shared(17).database());
+    source.admin_psql("CREATE EXTENSION vector");
+    source.psql(
+        "CREATE TABLE smart_search (id integer PRIMARY KEY, embedding vector(512));
+         CREATE INDEX clip_index ON smart_search USING hnsw (embedding vector_cosine_ops)",
+    );
+    let check = Check::new(&source, &target);
+    let of = |limit: &str, jobs: &str| {
+        check.result(&["--memory-limit", limit, "--index-memory", "128", "--jobs", jobs])
+    };
+    // The test servers have 64 MiB of buffers, and each of two lanes has 64 MiB for a build.
+    let (code, result) = of("180", "2");
+    assert_eq!(code, 3, "{result:#}");
+    assert_said(
+        &result,
+        "index-memory",
+        &["limit 180 MiB", "run at once 128 MiB", "INDEX public.clip_index", "smart_search_pkey", "192 MiB"],
+    );
+    assert_eq!(of("200", "2").0, 0, "it is enough");
+}
+
+/// Nothing of what was found is lost for it. pgmove itself does not read this catalog, pg_dump does.
+#[test]
+fn what_keeps_pg_dump_from_its_work_is_a_finding_beside_the_others() {
+    let (source, target) = pair();
+    source.psql(
+        "CREATE TABLE photo (id integer); CREATE UNLOGGED TABLE draft (id integer); SELECT lo_create(0)",
+    );
+    source.admin_psql("REVOKE SELECT ON pg_catalog.pg_init_privs FROM PUBLIC");
+    let (code, result) = Check::new(&source, &target).result(&[]);
+    assert_eq!(code, 3, "{result:#}");
+    assert_said(
+        &result,
+        "plan-impossible",
+        &["blocking", "pg_dump", "permission denied for table pg_init_privs"],
+    );
+    for id in ["unlogged-tables", "large-objects", "no-fence"] {
+        said(&result, id);
+    }
+    let skipped = result["summary"]["skipped"].as_array().expect("a list");
+    let unplanned = |skipped: &Value| {
+        text(&skipped["what"]).contains("every definition") && text(&skipped["why"]).contains("pg_init_privs")
+    };
+    assert!(skipped.iter().any(unplanned), "{skipped:#?}");
+    assert_eq!(result["summary"]["table_count"], 2);
+}
+
 #[test]
 fn what_goes_on_on_the_source_is_told() {
     let server = Server::start(16, &Variant::default());
@@ -285,6 +340,10 @@ fn what_goes_on_on_the_source_is_told() {
     assert_eq!(code, 0, "{result:#}");
     // Whose session it is, and since when, is hidden from the owner; that it writes is not.
     assert_said(&result, "source-written", &["psql of postgres"]);
+    let skipped = result["summary"]["skipped"].as_array().expect("a list");
+    let is_age = |skipped: &&Value| text(&skipped["what"]) == "the age of 1 open transaction on the source";
+    let hidden = skipped.iter().find(is_age).unwrap_or_else(|| panic!("{skipped:#?}"));
+    assert!(text(&hidden["why"]).contains("pg_read_all_stats"), "{hidden}");
     assert_said(&result, "prepared-elsewhere", &["order 7", &other.name]);
     assert_said(&result, "source-wraparound", &[&source.name, "1,700,000,", "VACUUM (FREEZE)"]);
     drop(writer);

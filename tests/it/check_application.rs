@@ -35,9 +35,13 @@ fn the_application_is_recognised_and_what_it_wants_is_told() {
          WHERE id IN (SELECT id FROM asset LIMIT 7)",
     );
     let target = Server::shared(17).database_with("TEMPLATE template0 LOCALE 'C'");
-    target.admin_psql(
-        "CREATE EXTENSION vector; UPDATE pg_extension SET extversion = '0.7.0' WHERE extname = 'vector'",
-    );
+    let installed = |version: &str| {
+        target.admin_psql(&format!(
+            "UPDATE pg_extension SET extversion = '{version}' WHERE extname = 'vchord'"
+        ));
+    };
+    target.admin_psql("CREATE EXTENSION vchord CASCADE");
+    installed("1.0.0");
     let (code, result) = Check::new(&source, &target).result(&["--vector-index", "hnsw"]);
     assert_eq!(code, 0, "{result:#}");
     let range =
@@ -46,12 +50,55 @@ fn the_application_is_recognised_and_what_it_wants_is_told() {
     assert_said(
         &result,
         "application-extension-update",
-        &["installed 0.7.0", "ALTER EXTENSION \"vector\" UPDATE;"],
+        &["extension vchord", "installed 1.0.0", "offers 1.1.1", "ALTER EXTENSION \"vchord\" UPDATE;"],
     );
+    assert!(!has(&result, "application-extension-downgraded"), "{result:#}");
     assert_said(&result, "application-locale", &["ctype is C", "file names", "localeCType"]);
     assert_said(&result, "application-rebuild", &["public.clip_index as hnsw", "--vector-index vchordrq"]);
     assert_said(&result, "application-upgrade-path", &["1.136.0", "CreateUserTable1645130759468"]);
     assert_said(&result, "application-paths", &["warning", "/data (", "/usr/src/app/upload (7)"]);
+    // An image with an older one: nobody may go back to it.
+    installed("1.2.0");
+    let (_, result) = Check::new(&source, &target).result(&[]);
+    let downgraded = ["warning", "would not start", "installed 1.2.0, the server offers 1.1.1"];
+    assert_said(&result, "application-extension-downgraded", &downgraded);
+    assert!(!has(&result, "application-extension-update"), "{result:#}");
+}
+
+/// It makes those that are missing, and those with another number of lists, before it serves anybody.
+#[test]
+fn vector_indexes_that_the_application_would_make_again_are_told() {
+    let (source, target) = (library(), Server::shared(17).database());
+    let check = Check::new(&source, &target);
+    source.psql("DROP INDEX face_index");
+    let (_, result) = check.result(&[]);
+    assert_said(&result, "application-rebuild", &["public.face_index is missing on the source"]);
+    source.admin_psql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'clip_index'::regclass");
+    let (_, result) = check.result(&[]);
+    assert_said(&result, "application-rebuild", &["public.clip_index is invalid on the source"]);
+}
+
+#[test]
+fn a_number_of_lists_that_the_application_does_not_take_is_told_where_indexes_are_kept() {
+    let (source, target) = (library(), Server::shared(17).database());
+    // After a move to vchordrq by hand, with the lists of a much larger library.
+    source.admin_psql("DROP INDEX clip_index, face_index; CREATE EXTENSION IF NOT EXISTS vchord CASCADE");
+    for (table, name, lists) in [("smart_search", "clip_index", 8), ("face_search", "face_index", 1)] {
+        let dimensions = source.psql(&format!("SELECT cardinality(embedding::real[]) FROM {table} LIMIT 1"));
+        source.psql(&format!(
+            "ALTER TABLE {table} ALTER embedding TYPE public.vector({dimensions}) USING embedding::real[]::public.vector;
+             CREATE INDEX {name} ON {table} USING vchordrq (embedding public.vector_cosine_ops) WITH (options = '
+[build.internal]
+lists = [{lists}]
+')"
+        ));
+    }
+    let check = Check::new(&source, &target);
+    let (_, result) = check.result(&["--vector-index", "keep"]);
+    assert_said(&result, "application-rebuild", &["public.clip_index with 8 lists in the place of 1;"]);
+    assert!(!said(&result, "application-rebuild").contains("face_index"), "{result:#}");
+    let (_, result) = check.result(&[]);
+    assert!(!has(&result, "application-rebuild"), "{result:#}");
 }
 
 #[test]

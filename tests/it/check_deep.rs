@@ -39,7 +39,16 @@ fn a_sound_library_passes_a_deep_check_and_nothing_is_left() {
     let before = (untouched(&source), state(&target));
     let (code, result) = Check::new(&source, &target).result(&["--deep"]);
     assert_eq!(code, 0, "{result:#}");
-    assert_eq!(result["summary"]["skipped"], serde_json::json!([]));
+    // Only what no check without rows can find.
+    let skipped = result["summary"]["skipped"].as_array().expect("a list");
+    assert!(
+        skipped.len() == 1 && skipped[0]["why"].as_str().is_some_and(|why| why.contains("no rows")),
+        "{skipped:#?}"
+    );
+    let looked = result["summary"]["looked_at"].as_array().expect("a list");
+    assert!(
+        looked.iter().any(|looked| looked.as_str().is_some_and(|what| what.contains("scratch database")))
+    );
     assert_eq!(untouched(&source), before.0);
     state(&target).assert_equal(&before.1);
     assert_eq!((leftovers(&target), scratch_databases(&target)), (String::new(), String::new()));
@@ -144,6 +153,61 @@ fn rows_that_cannot_be_read_are_named() {
 }
 
 #[test]
+fn large_objects_and_materialised_views_that_cannot_be_read_are_named() {
+    let (source, target) = pair();
+    source.psql(
+        "CREATE TABLE photo (id integer PRIMARY KEY, note text);
+         INSERT INTO photo SELECT n, repeat('long ', 2000) || n FROM generate_series(1, 20) AS n;
+         CREATE MATERIALIZED VIEW notes AS SELECT id, reverse(note) AS note FROM photo WITH NO DATA;
+         ALTER MATERIALIZED VIEW notes ALTER note SET STORAGE EXTERNAL; REFRESH MATERIALIZED VIEW notes;
+         SELECT lo_from_bytea(5000 + n, convert_to(repeat('whole ', 1000), 'UTF8')) FROM generate_series(1, 30) AS n",
+    );
+    let check = Check::new(&source, &target);
+    let (code, result) = check.result(&["--deep"]);
+    assert_eq!(code, 0, "{result:#}");
+    let toast = "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'notes'::regclass";
+    let toast = source.admin_psql(toast);
+    source.admin_psql(&format!(
+        "CREATE EXTENSION pg_surgery; SELECT heap_force_kill('{toast}', ARRAY['(0,1)']::tid[]); DROP EXTENSION pg_surgery;
+         SET allow_system_table_mods = on;
+         UPDATE pg_largeobject SET data = repeat('x', 4000)::bytea WHERE loid = 5007 AND pageno = 1"
+    ));
+    let (code, result) = check.result(&["--deep"]);
+    assert_eq!(code, 3, "{result:#}");
+    let findings = result["findings"].as_array().expect("a list");
+    let unreadable = findings.iter().filter(|found| found["id"] == "rows-unreadable");
+    let said: Vec<String> = unreadable.map(ToString::to_string).collect();
+    assert_eq!(said.len(), 2, "{said:#?}");
+    let has = |words: &[&str]| said.iter().any(|said| words.iter().all(|word| said.contains(word)));
+    assert!(
+        has(&["materialised view public.notes", "chunk number", "REFRESH MATERIALIZED VIEW"]),
+        "{said:#?}"
+    );
+    assert!(has(&["large objects", "5007: ", "lo_unlink(5007)"]) && !has(&["5008: "]), "{said:#?}");
+}
+
+/// As a damaged page may do, of which the server then does not say a word.
+#[test]
+fn a_read_that_ends_the_session_is_a_finding_beside_the_others() {
+    let (source, target) = pair();
+    let calm = |language: &str, body: &str| {
+        source.admin_psql(&format!(
+            "CREATE OR REPLACE FUNCTION calm(integer) RETURNS integer IMMUTABLE SECURITY DEFINER LANGUAGE {language} AS '{body}'"
+        ));
+    };
+    calm("sql", "SELECT $1");
+    source.psql(
+        "CREATE TABLE photo (id integer); CREATE UNIQUE INDEX photo_key ON photo (calm(id));
+         INSERT INTO photo VALUES (1); CREATE UNLOGGED TABLE draft (id integer)",
+    );
+    calm("plpgsql", "BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN $1; END");
+    let (code, result) = Check::new(&source, &target).result(&["--deep"]);
+    assert_eq!(code, 3, "{result:#}");
+    assert_said(&result, "look-failed", &["blocking", "every row of the source", "terminating connection"]);
+    assert!(found(&result).contains(&("unlogged-tables", "warning")), "{result:#}");
+}
+
+#[test]
 fn a_page_that_cannot_be_read_is_named() {
     let server = Server::start(16, &Variant::default());
     let (source, target) = (server.database(), Server::shared(17).database());
@@ -188,6 +252,41 @@ fn a_definition_that_the_target_refuses_is_named_and_the_scratch_database_goes()
     assert_eq!(code, 0, "{result:#}");
     let skipped = &result["summary"]["skipped"][0];
     assert!(skipped["why"].as_str().is_some_and(|why| why.contains("needs --target-admin")), "{skipped:#}");
+}
+
+/// Servers from 17 on pin the path while an index is built. What only rows show is said not to have been tried.
+#[test]
+fn an_index_over_a_function_that_needs_a_search_path_is_tried_as_far_as_it_goes_without_rows() {
+    let (source, target) = pair();
+    source.psql(
+        "CREATE FUNCTION plain(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT lower($1)';
+         CREATE FUNCTION folded(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT plain($1)';
+         CREATE FUNCTION late(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN plain($1); END';
+         CREATE TABLE photo (name text); CREATE INDEX photo_folded ON photo (folded(name));
+         CREATE INDEX photo_late ON photo (late(name))",
+    );
+    let (code, result) = Check::new(&source, &target).result(&["--deep"]);
+    assert_eq!(code, 3, "{result:#}");
+    assert_said(&result, "definition-refused", &["INDEX public.photo_folded", "plain(text) does not exist"]);
+    let refused = found(&result).iter().filter(|(id, _)| *id == "definition-refused").count();
+    assert_eq!(refused, 1, "the other one is seen with rows only: {result:#}");
+    let skipped = result["summary"]["skipped"].to_string();
+    assert!(skipped.contains("bodies of functions"), "{skipped}");
+}
+
+/// The scratch database has the target's extensions, where the target has them.
+#[test]
+fn definitions_are_tried_with_the_extensions_of_the_target() {
+    let (source, target) = pair();
+    source.admin_psql("CREATE EXTENSION hstore");
+    source.psql("CREATE TABLE photo (tags hstore)");
+    // Only where it is there already, in a version that the server would not make by itself.
+    target.admin_psql(
+        "CREATE EXTENSION hstore; UPDATE pg_extension SET extversion = '0.9' WHERE extname = 'hstore'",
+    );
+    let ended = Running::start(&mut Check::new(&source, &target).command(&["--deep", "-v"])).wait();
+    ended.assert(0, &["extension hstore is 0.9 on the target", "default version"]);
+    assert_eq!(scratch_databases(&target), "");
 }
 
 /// A predicate that is folded when its index is made sleeps in the scratch database only.

@@ -6,6 +6,7 @@ mod bad_input;
 mod check;
 mod check_application;
 mod check_deep;
+mod check_situations;
 mod command_line;
 mod connect;
 mod documents;

@@ -210,6 +210,37 @@ fn a_run_is_refused_where_the_world_has_changed_since_its_plan() {
     ground.run(&path, &["--accept-writes"]).1.assert(0, &["equal: "]);
 }
 
+/// Some applications keep the key of their tokens in a setting.
+#[test]
+fn a_custom_setting_is_planned_without_its_value_and_a_change_of_it_is_seen() {
+    let ground = Ground::new();
+    let database = &ground.source.name;
+    let set = |value: &str| {
+        ground.source.admin_psql(&format!("ALTER DATABASE {database} SET app.jwt_secret = '{value}'"));
+    };
+    set("first-s3cret");
+    let (path, text) = ground.save("plan.json", &["--jobs=2"]);
+    let told = ground.plan(&["--jobs=2", "-v"]);
+    told.assert(0, &["TO '***'"]);
+    let refused = pgmove()
+        .args(["plan", "--source", &ground.source.uri(), "--target", &ground.target.uri()])
+        .output()
+        .expect("pgmove runs");
+    let refused = String::from_utf8([refused.stdout, refused.stderr].concat()).expect("UTF-8");
+    assert!(refused.contains("it takes ALTER DATABASE"), "{refused}");
+    for said in [&text, &told.output, &refused] {
+        assert!(!said.contains("first-s3cret"), "{said}");
+    }
+    set("other-s3cret");
+    let (_, ended) = ground.run(&path, &[]);
+    ended.assert(3, &["plan-changed", "setting app.jwt_secret of the database has changed"]);
+    assert!(!ended.output.contains("s3cret"), "{}", ended.output);
+    set("first-s3cret");
+    ground.run(&path, &["--accept-writes"]).1.assert(0, &["equal: "]);
+    let moved = "SELECT current_setting('app.jwt_secret')";
+    assert_eq!(ground.target.psql(moved), "first-s3cret");
+}
+
 #[test]
 fn what_is_no_plan_is_refused_before_anything_is_asked() {
     let ground = Ground::new();

@@ -16,6 +16,8 @@ use crate::support::{Database, Server, pgmove};
 const CONNECTION: [&str; 2] = ["source-p4ss", "target-p4ss"];
 const BEHIND: [&str; 2] = ["mapping-p4ss", "subscription-p4ss"];
 const SERVER: &str = "server-p4ss";
+/// An application's own, kept as a setting of its database.
+const SETTING: &str = "setting-p4ss";
 
 const SAMPLE: &str = "
 CREATE TABLE photo (id integer PRIMARY KEY);
@@ -66,7 +68,7 @@ fn betrayal(process: &Path) -> Option<String> {
     let name = String::from_utf8_lossy(&read("comm")).trim().to_owned();
     let is_client = ["pg_dump", "pg_restore"].contains(&name.as_str());
     let shown = [read("cmdline"), if is_client { read("environ") } else { Vec::new() }].concat();
-    let all = CONNECTION.iter().chain(&BEHIND).chain([&SERVER]);
+    let all = CONNECTION.iter().chain(&BEHIND).chain([&SERVER, &SETTING]);
     all.copied().find(|secret| has(&shown, secret)).map(|secret| format!("{secret} in {name}"))
 }
 
@@ -84,6 +86,7 @@ fn passwords_are_found_nowhere() {
     // Nor may anybody else make a foreign data wrapper.
     target.admin_psql(&format!("ALTER ROLE {} SUPERUSER PASSWORD 'target-p4ss'", target.name));
     source.admin_psql(SAMPLE);
+    source.admin_psql(&format!("ALTER DATABASE {} SET app.jwt_secret = '{SETTING}'", source.name));
     let ground = tempfile::tempdir().expect("a temporary directory");
     let (run_dir, archive) = (ground.path().join("run"), ground.path().join("archive"));
     let run = |more: &[&str]| {
@@ -121,7 +124,7 @@ fn passwords_are_found_nowhere() {
         let text = [output.stdout, output.stderr].concat();
         let printed = String::from_utf8_lossy(&text);
         assert_eq!(output.status.code(), Some(code), "{printed}");
-        for secret in CONNECTION.iter().chain(&BEHIND).chain([&SERVER]) {
+        for secret in CONNECTION.iter().chain(&BEHIND).chain([&SERVER, &SETTING]) {
             assert!(!has(&text, secret), "{secret} in:\n{printed}");
         }
     }
@@ -132,9 +135,13 @@ fn passwords_are_found_nowhere() {
         }
         assert!(Path::new(file).extension().is_none_or(|extension| extension != "dump"), "{file}");
     }
-    // The search finds what is there: the options of a server are moved, so the plan has them.
-    let plan = found.iter().find(|(file, _)| file.ends_with("plan.json")).expect("a plan");
-    assert!(has(&plan.1, SERVER));
-    let journal = fs::read(run_dir.join("journal.jsonl")).expect("a journal");
-    assert!(!has(&journal, SERVER));
+    // The search finds what is there: a server's options and a setting are moved, so the plan has them.
+    for secret in [SERVER, SETTING] {
+        let plan = found.iter().find(|(file, _)| file.ends_with("plan.json")).expect("a plan");
+        assert!(has(&plan.1, secret));
+        for file in ["journal.jsonl", "report.json", "report.html"] {
+            let content = fs::read(run_dir.join(file)).expect("a file of the run");
+            assert!(!has(&content, secret), "{secret} in {file}");
+        }
+    }
 }

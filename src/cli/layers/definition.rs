@@ -86,6 +86,11 @@ pub(super) fn may_hold_password(option: &Arg) -> bool {
     option.is_hide_env_values_set()
 }
 
+/// Whether it can be given several times; a settings file then has a list, or one value.
+pub(super) fn is_list(option: &Arg) -> bool {
+    matches!(option.get_action(), ArgAction::Append)
+}
+
 /// The type that its value has in TOML and in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

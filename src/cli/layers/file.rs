@@ -13,7 +13,7 @@ use clap::{Arg, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::definition::{Kind, Leaf, key, may_hold_password};
+use super::definition::{Kind, Leaf, is_list, key, may_hold_password};
 use super::{SettingsError, check};
 use crate::cli::connections::Endpoint;
 use crate::settings::Origin;
@@ -39,8 +39,8 @@ pub(super) struct Entry {
     /// The command whose section it stands in; empty above all sections.
     pub(super) section: Vec<String>,
     pub(super) key: String,
-    /// As it would be typed.
-    pub(super) value: String,
+    /// As it would be typed; several of an option that can be given several times.
+    pub(super) values: Vec<String>,
     pub(super) origin: Origin,
 }
 
@@ -75,7 +75,10 @@ impl SettingsFile {
         let leaves = Leaf::all(root);
         self.entries.iter().any(|entry| {
             leaves.iter().filter_map(|leaf| leaf.option(&entry.key)).any(may_hold_password)
-                && Endpoint::parse(&entry.value).is_ok_and(|endpoint| endpoint.holds_password())
+                && entry
+                    .values
+                    .iter()
+                    .any(|value| Endpoint::parse(value).is_ok_and(|endpoint| endpoint.holds_password()))
         })
     }
 }
@@ -128,15 +131,19 @@ impl Reader<'_> {
             return Err(self.stranger(origin.to_string(), key, value, section, is_command));
         };
         let expected = Kind::of(option);
-        let Some(value) = typed(value, expected) else {
-            let (at, expected, found) = (origin.to_string(), expected.title(), title(value));
-            return Err(SettingsError::Type { at, key, expected, found });
-        };
-        for (leaf, option) in found {
-            check(self.root, leaf, option, value.as_ref(), &origin)?;
+        let mut values = Vec::new();
+        for value in items(value, option) {
+            let Some(typed) = typed(value, expected) else {
+                let (at, expected, found) = (origin.to_string(), expected.title(), title(value));
+                return Err(SettingsError::Type { at, key, expected, found });
+            };
+            for (leaf, option) in &found {
+                check(self.root, leaf, option, typed.as_ref(), &origin)?;
+            }
+            values.push(typed);
         }
         let section = section.iter().map(|&name| name.to_owned()).collect();
-        Ok(Entry { section, key, value, origin })
+        Ok(Entry { section, key, values, origin })
     }
 
     /// Why a key that is no option here is refused.
@@ -185,6 +192,14 @@ impl Reader<'_> {
             column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
             section: section.join("."),
         }
+    }
+}
+
+/// The values of a list, if the option takes one; else the value itself.
+fn items<'a, 'b>(value: &'a DeValue<'b>, option: &Arg) -> Vec<&'a DeValue<'b>> {
+    match value {
+        DeValue::Array(items) if is_list(option) => items.iter().map(Spanned::get_ref).collect(),
+        value => vec![value],
     }
 }
 

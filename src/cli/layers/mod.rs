@@ -122,7 +122,7 @@ fn with_defaults(command: Command, path: &[&str], settings: &[Setting<'_>]) -> C
         .iter()
         .find(|setting| setting.option.get_id() == option.get_id())
     {
-        Some(setting) => option.required(false).default_value(setting.value.clone()),
+        Some(setting) => option.required(false).default_values(setting.values.clone()),
         None => option,
     })
 }
@@ -146,8 +146,8 @@ fn leaf_matches(matches: &ArgMatches) -> &ArgMatches {
 #[derive(Debug, Clone)]
 struct Setting<'a> {
     option: &'a Arg,
-    /// As it would be typed.
-    value: OsString,
+    /// As it would be typed; several of an option that can be given several times.
+    values: Vec<OsString>,
     origin: Origin,
 }
 
@@ -155,8 +155,8 @@ impl Setting<'_> {
     /// Whether it asks for something: `fence = false` excludes nothing.
     fn is_on(&self) -> bool {
         match Kind::of(self.option) {
-            Kind::Boolean => self.value == "true",
-            _ => self.value != "0",
+            Kind::Boolean => self.values.iter().any(|value| value == "true"),
+            _ => self.values.iter().any(|value| value != "0"),
         }
     }
 }
@@ -177,11 +177,11 @@ impl Layers {
             if let Some(value) = self.environment.get(OsStr::new(&variable)) {
                 let origin = Origin::Environment { variable };
                 check(root, leaf, option, value, &origin)?;
-                found.push(Setting { option, value: value.clone(), origin });
+                found.push(Setting { option, values: vec![value.clone()], origin });
             } else if let Some(entry) = self.entry(leaf, definition::key(option)) {
                 found.push(Setting {
                     option,
-                    value: entry.value.clone().into(),
+                    values: entry.values.iter().map(Into::into).collect(),
                     origin: entry.origin.clone(),
                 });
             }
@@ -218,7 +218,8 @@ fn with_their_objects<'a>(
         let (text, is_stronger) = match (typed(name), other) {
             (Some(text), _) => (text, true),
             (None, Some(other)) => {
-                (other.value.to_string_lossy().into_owned(), other.origin.rank() > setting.origin.rank())
+                let text = other.values.first().map(|value| value.to_string_lossy().into_owned());
+                (text.unwrap_or_default(), other.origin.rank() > setting.origin.rank())
             }
             (None, None) => return None,
         };
@@ -302,7 +303,7 @@ fn check(
         };
     }
     let path = leaf.path();
-    let setting = Setting { option, value: value.to_owned(), origin: origin.clone() };
+    let setting = Setting { option, values: vec![value.to_owned()], origin: origin.clone() };
     let command = with_defaults(root.clone(), &path, &[setting]);
     match command.try_get_matches_from(std::iter::once("pgmove").chain(path)) {
         Ok(_) => Ok(()),

@@ -1,6 +1,6 @@
 //! `pgmove config show`: what the layers come to for each command when no option is typed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use clap::Arg;
 use serde_json::Value;
@@ -21,7 +21,7 @@ impl Layers {
             for option in leaf.options() {
                 let setting = settings.iter().find(|setting| setting.option.get_id() == option.get_id());
                 let (value, from) = match setting {
-                    Some(setting) => (shown(option, Some(&setting.value)), setting.origin.clone()),
+                    Some(setting) => (all_shown(option, &setting.values), setting.origin.clone()),
                     None => (
                         shown(option, option.get_default_values().first().map(AsRef::as_ref)),
                         Origin::Default,
@@ -52,6 +52,14 @@ fn add(options: &mut Vec<Held>, option: &str, value: Value, from: Origin, comman
     }
     let after = options.iter().rposition(|held| held.option == option).map_or(options.len(), |last| last + 1);
     options.insert(after, Held { option: option.to_owned(), value, from, commands: vec![command] });
+}
+
+/// One value, or a list of several.
+fn all_shown(option: &Arg, values: &[OsString]) -> Value {
+    match values {
+        [value] => shown(option, Some(value)),
+        values => values.iter().map(|value| shown(option, Some(value))).collect(),
+    }
 }
 
 /// The value in its own type, without its password.

@@ -111,6 +111,30 @@ fn every_option_of_every_command_is_set_by_file_section_variable_and_flag() {
     assert!(tried > 50, "only {tried} options were found");
 }
 
+#[test]
+fn an_option_that_can_be_given_several_times_takes_a_list() {
+    let several = "[freeze]\nworkload = [\"deploy/one\", \"cronjob/two\"]\n";
+    let given = |typed: &[&str]| -> Vec<String> {
+        let least = ["freeze", "--source=sts/app"];
+        let (matches, ..) = settled(&[&least, typed].concat(), several, &[]).expect("a good file");
+        let values = leaf_matches(&matches).get_many::<String>("named").expect("some");
+        values.cloned().collect()
+    };
+    assert_eq!(given(&[]), ["deploy/one", "cronjob/two"]);
+    assert_eq!(given(&["--workload=job/three"]), ["job/three"], "what is typed is stronger");
+    let layers = Layers {
+        file: Some(SettingsFile::parse("pgmove.toml".as_ref(), several, &lenient()).expect("good")),
+        environment: Environment::new(),
+    };
+    let shown = layers.overview().expect("good").options;
+    let shown = shown.iter().find(|held| held.option == "workload" && held.commands == ["freeze"]);
+    assert_eq!(shown.map(|held| &held.value), Some(&serde_json::json!(["deploy/one", "cronjob/two"])));
+    assert!(
+        complaint("workload = [\"deploy/one\", 2]").contains("workload must be a string, not an integer")
+    );
+    assert!(complaint("jobs = [1, 2]").contains("jobs must be an integer, not an array"));
+}
+
 /// The error for a file that holds `text`: message, causes and hint.
 fn complaint(text: &str) -> String {
     let parsed = SettingsFile::parse("pgmove.toml".as_ref(), text, &lenient());
@@ -258,7 +282,10 @@ fn documented() -> String {
                 .map(|value| format!("`\"{}\"`", value.get_name()))
                 .collect::<Vec<_>>()
                 .join(", "),
-            kind => kind.title().rsplit(' ').next().expect("a word").to_owned(),
+            kind => {
+                let kind = kind.title().rsplit(' ').next().expect("a word");
+                if definition::is_list(option) { format!("{kind}, or a list") } else { kind.to_owned() }
+            }
         };
         let _ = writeln!(
             table,

@@ -160,17 +160,6 @@ fn each_thing_that_is_wrong_is_found_and_nothing_else() {
 }
 
 #[test]
-fn a_volume_that_may_become_full_is_told() {
-    let world = World::sound();
-    let needs = Needs { rows: 9 << 30, indexes: 0, sorting: 0, wal: 2 << 30, total: 11 << 30 };
-    let found = volume(&world.target, Some(&needs));
-    assert_eq!(found.iter().map(|finding| finding.id).collect::<Vec<_>>(), ["target-volume-small"]);
-    let mut apart = world.target.clone();
-    apart.spec.wal_storage = Some(crate::kubernetes::cnpg::StorageSpec::default());
-    assert_eq!(volume(&apart, Some(&needs)), vec![]);
-}
-
-#[test]
 fn missing_rights_come_with_the_role_that_adds_them() {
     let missing = |namespace: &str, resource: &'static str, verb: &'static str, is_optional| Missing {
         account: Subject::of_user("system:serviceaccount:media:mover".into()),
@@ -234,4 +223,27 @@ fn a_tag_that_names_no_exact_version_floats() {
     ] {
         assert_eq!(floats(image), expected, "{image}");
     }
+}
+
+#[test]
+fn needs_are_held_against_what_is_free_on_each_volume() {
+    let needs = |volume: Option<u64>, occupied: u64, wal_volume: Option<u64>| Needs {
+        rows: 6 << 30,
+        indexes: 0,
+        sorting: 0,
+        wal: 2 << 30,
+        total: 8 << 30,
+        occupied: occupied << 30,
+        volume: volume.map(|size| size << 30),
+        wal_volume: wal_volume.map(|size| size << 30),
+        on_volume: (if wal_volume.is_some() { 6 } else { 8 }) << 30,
+    };
+    let seen = |needs: Needs| volume("new", Some(&needs)).pop().map(|found| found.evidence);
+    assert_eq!(seen(needs(None, 4, None)), None);
+    assert_eq!(seen(needs(Some(8), 0, None)), None);
+    let data = "each volume of cluster/new has 8.00 GiB, of which its databases hold 1.00 GiB; the move needs up to ";
+    assert_eq!(seen(needs(Some(8), 1, None)), Some(format!("{data}8.00 GiB")));
+    assert_eq!(seen(needs(Some(8), 1, Some(2))), None);
+    let wal = "its WAL has a volume of its own of 1.00 GiB, and max_wal_size is 2.00 GiB";
+    assert_eq!(seen(needs(Some(8), 1, Some(1))).as_deref(), Some(wal));
 }

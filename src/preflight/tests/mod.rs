@@ -444,8 +444,12 @@ fn blocking_findings_come_first_and_refuse() {
 
 #[test]
 fn long_lists_are_cut() {
-    assert_eq!(few(1..=3), "1, 2, 3");
-    assert_eq!(few(1..=10), "1, 2, 3, 4, 5, 6, 7, 8 and 2 more");
+    assert_eq!(few(1..=3).to_string(), "1, 2, 3");
+    let long = warning("invalid-indexes", "a list", few(1..=10), "none");
+    assert_eq!((long.evidence.as_str(), long.objects.len()), ("1, 2, 3, 4, 5, 6, 7, 8 and 2 more", 10));
+    let within =
+        warning("invalid-indexes", "a list", few(1..=10).within(|list| format!("seen: {list}")), "none");
+    assert_eq!((within.evidence.starts_with("seen: 1, "), within.objects), (true, long.objects));
 }
 
 /// Every finding once as an operator reads it.

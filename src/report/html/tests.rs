@@ -57,6 +57,7 @@ fn fill(report: &mut Report, text: &str) {
         severity: crate::preflight::Severity::Blocking,
         title: own(),
         evidence: own(),
+        objects: vec![own()],
         remedy: own(),
     }];
     for change in &mut report.rewrites {

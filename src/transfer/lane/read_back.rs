@@ -19,6 +19,10 @@ impl Lane {
             self.found(|found| found.counted[table] = stored.map(|digest| digest.rows));
             return Ok(());
         };
+        // The server reads all of it by itself.
+        if let Some(rate) = &shared.rate {
+            rate.pay(planned.heap_bytes).await;
+        }
         let row = source.client.query_one(&planned.count(), &[]).await;
         let row = row.map_err(|error| LaneError::Session {
             source: source.failed(format!("count {}", planned.name), error),

@@ -171,6 +171,28 @@ fn a_run_that_is_refused_leaves_the_application_as_it_was() {
     run.assert_left_only_a_report();
 }
 
+/// The application is not stopped for a run that is refused.
+#[test]
+fn a_run_by_a_plan_is_refused_before_anything_is_frozen() {
+    let source = source("");
+    let world = World::of(&source);
+    application(&world.namespace);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let sides = ["--source=sts/immich-postgres", "--target=cluster/immich-postgres"];
+    let freeze = ["--freeze", "--workload=deploy/immich-server"];
+    let planned =
+        world.pgmove(directory.path(), &[&["plan", "--save=plan.json"], &sides[..], &freeze].concat());
+    planned.assert(0, &["immich-server", "spec.replicas: 2 -> 0", "the plan is in plan.json"]);
+    source.psql("ALTER TABLE photo ADD name text");
+    let mut run = frozen(&world, &source);
+    run.options.retain(|option| !option.starts_with("--jobs") && option != "--fence");
+    let plan = format!("--plan={}", directory.path().join("plan.json").display());
+    let refused = run.run(&[&plan]);
+    refused.assert(3, &["plan-changed", "columns of public.photo have changed"]);
+    assert!(!refused.output.contains("put back"), "nothing was frozen: {}", refused.output);
+    assert_eq!(standing(&world.namespace), (json!(2), json!(false)));
+}
+
 /// Long enough for a test to look for the copy.
 const SLOW: &str = "CREATE MATERIALIZED VIEW slow AS SELECT 1 AS one FROM pg_sleep(3)";
 
