@@ -279,7 +279,6 @@ impl Context<'_> {
 
     /// The run from its beginning, or from where its journal and its ledger say that it is.
     async fn attempt(&self, directory: &mut RunDirectory, held: &mut Held) -> Result<Outcome, Error> {
-        held.unclaimed = None;
         if let Some(verdict) = resume::standing_verdict(directory.records())
             && let Some(left) = self.leave(directory, verdict).await?
         {
@@ -292,9 +291,13 @@ impl Context<'_> {
         {
             let same = resume::is_same_database(directory.records(), side, &found);
             // What was named was right a moment ago.
-            same.map_err(
-                |error| if held.is_announced { Error { exit: Exit::StartOver, ..error } } else { error },
-            )?;
+            same.map_err(|error| {
+                if held.is_announced && resume::has_written(directory.records()) {
+                    Error { exit: Exit::StartOver, ..error }
+                } else {
+                    error
+                }
+            })?;
         }
         if held.is_announced {
             checked.memory_limit = held.memory_limit;
@@ -319,9 +322,11 @@ impl Context<'_> {
         }
         self.pin(directory).await?;
         if held.frozen.is_none() {
-            let changed = Box::pin(self.changed_before_freeze(&checked, directory)).await?;
-            if !changed.is_empty() {
-                return Ok(Outcome::Refused(changed));
+            let refused = Box::pin(self.refused_before_freeze(&checked, directory)).await?;
+            if !refused.is_empty() {
+                // An earlier attempt may have frozen a part.
+                held.unclaimed.get_or_insert(Unclaimed(None));
+                return Ok(Outcome::Refused(refused));
             }
             held.frozen = self.freeze(directory).await?;
         }
@@ -353,7 +358,7 @@ impl Context<'_> {
             let planning = self.plan(&checked, &snapshot, &self.settings.run_dir);
             let prepared = self.naming_lock_holders(planning).await?;
             if !prepared.findings.is_empty() {
-                held.unclaimed = Some(Unclaimed(None));
+                held.unclaimed.get_or_insert(Unclaimed(None));
                 return Ok(Outcome::Refused(prepared.findings));
             }
             Self::write_down(directory, &prepared, &snapshot)?;
@@ -373,9 +378,10 @@ impl Context<'_> {
             Err(error) => Err(error),
         };
         if claimed.is_err() && !resume::has_written_target(directory.records()) {
-            held.unclaimed = Some(Unclaimed(writer.clone()));
+            held.unclaimed.get_or_insert(Unclaimed(writer.clone()));
         }
         let holder = claimed?;
+        held.unclaimed = None;
         let done = if done.is_empty() { self.read_ledger(&holder).await? } else { done };
         if replace::is_open(directory.records(), &done) {
             self.replace(&holder, &checked).await?;

@@ -6,7 +6,8 @@
 CREATE SCHEMA IF NOT EXISTS pgmove;
 CREATE TABLE IF NOT EXISTS pgmove.run (
     id text PRIMARY KEY,
-    started_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    started_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    sealed_at timestamptz
 );
 CREATE TABLE IF NOT EXISTS pgmove.ledger (
     item text PRIMARY KEY,

@@ -131,8 +131,8 @@ impl Fault for RollbackError {
             RollbackError::Api(error) => error.hint(),
             RollbackError::Journal(error) => error.hint(),
             RollbackError::Elsewhere { .. } => Some(
-                "name the cluster of the freeze (--context, --kubeconfig); nothing was changed, and the journal goes on knowing \
-                 what is frozen"
+                "name the cluster of the freeze (--context, --kubeconfig); if it is this one, they were removed or made anew since, \
+                 and nothing is left to put back; nothing was changed, and the journal goes on knowing what is frozen"
                     .to_owned(),
             ),
         }
@@ -204,6 +204,13 @@ impl Rollback {
             }
         }
         let Some(first) = self.known.first() else { return Ok(()) };
+        // All of them may have been made anew; the run's Lease is in the cluster of the freeze only.
+        for namespace in self.known.iter().map(|object| &object.namespace).collect::<BTreeSet<_>>() {
+            let listed = lease::list(&self.server, namespace).await.unwrap_or_default();
+            if listed.iter().any(|lease| lease.objects.iter().any(|object| self.known.contains(object))) {
+                return Ok(());
+            }
+        }
         Err(RollbackError::Elsewhere {
             count: self.known.len(),
             url: self.server.url().to_owned(),

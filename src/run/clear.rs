@@ -28,10 +28,12 @@ impl Context<'_> {
         // A ledger that was to stay says nothing of a target that is live since.
         let is_over = directory.records().contains(&Record::Finished) && self.keeps_ledger(directory);
         if owner.as_ref() == Some(&self.run) && !is_over {
-            if resume::has_lost_rows(directory, &self.read_ledger(&session).await?)? {
+            let is_sealed = ledger::is_sealed(&session.client).await;
+            let is_sealed = is_sealed.map_err(|error| failed(session.failed("look at the ledger", error)))?;
+            if !is_sealed || resume::has_lost_rows(directory, &self.read_ledger(&session).await?)? {
                 self.events.warn(
-                    "the target's server crashed after the verdict and has emptied what is unlogged: it is loaded and \
-                     compared again",
+                    "the target's server has lost something after the verdict (it crashed and has emptied what is unlogged, or a \
+                     replica that lagged took over): it is loaded and compared again",
                 );
                 session.close().await;
                 append(directory, Record::Withdrawn)?;

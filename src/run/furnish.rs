@@ -5,6 +5,7 @@ use super::scratch_database::ScratchDatabase;
 use crate::catalog::{Catalog, Extension, Schema};
 use crate::event::Events;
 use crate::pg::{Access, Session, SessionError, quote_identifier, quote_literal};
+use crate::preflight::in_order;
 
 /// Gives it to the scratch database; what cannot be as on the target is noted.
 pub(super) async fn furnish(
@@ -54,7 +55,9 @@ fn statements(target: &Catalog) -> Vec<String> {
         statements.push(format!("CREATE SCHEMA {name} AUTHORIZATION {owner}"));
         statements.extend(schema.can_use.then(|| format!("GRANT USAGE ON SCHEMA {name} TO {role}")));
     }
-    for extension in target.extensions.iter().filter(|extension| extension.name != "plpgsql") {
+    // Each after those that it requires, or CASCADE would choose their place and version.
+    let extensions = in_order(&target.extensions).into_iter();
+    for extension in extensions.filter(|extension| extension.name != "plpgsql") {
         let offered = target.available_extensions.iter().find(|offered| offered.name == extension.name);
         let at = match offered.and_then(|offered| offered.schema.as_ref()) {
             Some(_) => String::new(),
@@ -89,5 +92,16 @@ mod tests {
             statements(&case.target),
             [r#"CREATE EXTENSION IF NOT EXISTS "vchord" SCHEMA "public" CASCADE"#]
         );
+    }
+
+    #[test]
+    fn an_extension_comes_after_those_that_it_requires() {
+        let mut case = Case::clean();
+        case.install_both("vchord", "1.1.1");
+        case.install_both("vector", "0.8.0");
+        case.target.extensions[0].requires = vec!["vector".into()];
+        let made = statements(&case.target);
+        assert!(made[0].contains(r#""vector" SCHEMA "public" VERSION '0.8.0'"#), "{made:?}");
+        assert!(made[1].contains(r#""vchord""#), "{made:?}");
     }
 }

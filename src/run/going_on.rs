@@ -31,7 +31,7 @@ pub(super) struct Held {
     pub(super) units: usize,
     /// What was compared, when the verdict is written down.
     pub(super) compared: Option<(Box<Comparison>, Scope)>,
-    /// The attempt has ended before the first write to the target.
+    /// An attempt has ended before the first write to the target, and none since has come so far.
     pub(super) unclaimed: Option<Unclaimed>,
 }
 

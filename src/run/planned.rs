@@ -71,15 +71,15 @@ impl Context<'_> {
         Some((seconds, format!("as long as the rehearsal of {when} took{limit}")))
     }
 
-    /// What keeps a run from the plan that the user gave, asked before a freeze stops the application in vain. It is asked
-    /// again in the snapshot that is moved.
-    pub(super) async fn changed_before_freeze(
+    /// What only a plan shows, and keeps a run from it, asked before a freeze stops the application in vain: that it is not
+    /// the plan that the user gave, or that its builds need more memory than there is. It is asked again in the snapshot
+    /// that is moved.
+    pub(super) async fn refused_before_freeze(
         &self,
         checked: &Checked,
         directory: &RunDirectory,
     ) -> Result<Vec<Finding>, Error> {
-        let is_wanted = self.settings.given_plan.is_some() && self.settings.freeze.is_some();
-        if !is_wanted || resume::is_planned(directory.records()) {
+        if self.settings.freeze.is_none() || resume::is_planned(directory.records()) {
             return Ok(vec![]);
         }
         let scratch = scratch()?;

@@ -182,8 +182,8 @@ impl Context<'_> {
         let found = ledger::owner(&session.client).await.map_err(broken)?;
         match found {
             Some(found) if found == self.run => {}
-            // The process ended before it had dropped anything: plan again.
-            _ if checked.replaces => return Ok(None),
+            // The process ended before it had dropped anything: plan again. Later, what is there is another run's.
+            _ if checked.replaces && !has_begun(directory.records()) => return Ok(None),
             // The process ended before it had made the ledger. The source may be another one now: plan again.
             None if checked.target.user_objects.count == 0 && !has_begun(directory.records()) => {
                 return Ok(None);

@@ -201,6 +201,7 @@ impl Context<'_> {
         let events = (&self.events, self.stop);
         match survey::deep(self.source.server(), &checked.source, &tables, path, events).await {
             Ok(deep) => {
+                found.is_read_through = true;
                 found.damage = deep.damage;
                 found.damaged_objects = deep.damaged_objects;
                 found.duplicates = deep.duplicates;

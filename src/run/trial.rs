@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::furnish::furnish;
 use super::scratch_database::{self, ScratchDatabase, ScratchError};
-use super::{Context, Interrupted, Source};
+use super::{Context, Interrupted, Source, new_run_id};
 use crate::catalog::Catalog;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Side};
 use crate::pg::{Access, Session, SessionError, describe, quote_literal, session};
 use crate::plan::{Plan, Route, Step};
 use crate::settings::RunSettings;
@@ -33,8 +33,13 @@ impl Context<'_> {
             }
             session.close().await;
         }
+        // Not by the id of a freeze that this check knows: its next one would take what this one leaves for its own.
+        let run = new_run_id();
+        let name = Context::application_name(&run);
+        let connections = &self.settings.connections;
+        let (endpoint, admin) = (connections.endpoint(Side::Target, &name), connections.admin(&name));
         let owner = &target.session.role;
-        let scratch = ScratchDatabase::create(&self.target, self.admin.as_ref(), owner, &self.run).await;
+        let scratch = ScratchDatabase::create(&endpoint, admin.as_ref(), owner, &run).await;
         let scratch = scratch.map_err(failed)?;
         scratch_database::within(scratch, &self.events, async |scratch| {
             furnish(scratch, target, &self.events).await.map_err(|error| failed(error.into()))?;
@@ -46,7 +51,7 @@ impl Context<'_> {
                 settings: &settings,
                 events: self.events.clone(),
                 stop: self.stop,
-                run: self.run.clone(),
+                run: run.clone(),
                 choices: self.choices.clone(),
                 source: Source::Server(self.source.server().clone()),
                 target: scratch.target.clone(),

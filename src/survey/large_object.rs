@@ -32,6 +32,11 @@ pub(super) async fn read(reader: &Reader<'_>) -> Result<(Vec<(Oid, String)>, Vec
         let mut open = vec![oids];
         while let Some(oids) = open.pop() {
             if found.len() >= MOST {
+                let next = oids.first().map_or(last, |oid| *oid);
+                skipped.push(Skipped {
+                    what: format!("large objects from {next} on"),
+                    why: format!("{MOST} cannot be read already"),
+                });
                 return Ok((found, skipped));
             }
             let Err(error) = pieces(reader, &oids).await else { continue };

@@ -36,6 +36,10 @@ pub use summary::{ExtensionRow, Needs, Side, Size, Summary, VectorBuild, summary
 /// What was read for the survey alone.
 #[derive(Debug, Default)]
 pub struct Found {
+    /// Whether the survey's own reads of the source came to their end.
+    pub is_source_read: bool,
+    /// Whether every table was read through to its end.
+    pub is_read_through: bool,
     /// Transactions that are open on the source's server.
     pub transactions: Vec<OpenTransaction>,
     /// The ages of the databases of the source's server, the oldest first.

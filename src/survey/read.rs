@@ -188,6 +188,7 @@ pub async fn source(
         reader.rows(include_str!("../../sql/survey/role_settings.sql"), &[], "read the roles' settings");
     let setting = |row: &Row| RoleSetting { role: row.get("role"), setting: row.get("setting") };
     let found = Found {
+        is_source_read: true,
         transactions: transactions.iter().map(transaction).collect(),
         source_ages: read_ages(&reader).await?,
         role_settings: settings.await?.iter().map(setting).collect(),

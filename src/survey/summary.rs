@@ -148,10 +148,11 @@ const LOOKED_AT: &[&str] = &[
     "invalid indexes and constraints",
     "what needs a superuser or stays behind",
     "unlogged tables, large objects, publications, foreign servers",
-    "sessions, open and prepared transactions",
-    "age of transaction ids",
-    "embeddings, row by row",
 ];
+
+/// What the survey's own reads of the source add.
+const LOOKED_AT_ON_SOURCE: &[&str] =
+    &["sessions, open and prepared transactions", "age of transaction ids", "embeddings, row by row"];
 
 /// What the plan adds to that.
 const LOOKED_AT_IN_PLAN: &[&str] =
@@ -189,8 +190,9 @@ pub fn summary(input: &Input<'_>) -> Summary {
         .collect();
     let index_bytes = index_sizes.iter().map(|index| index.bytes).sum();
     let mut looked_at = LOOKED_AT.to_vec();
+    looked_at.extend(if input.found.is_source_read { LOOKED_AT_ON_SOURCE } else { &[] });
     looked_at.extend(input.plan.map_or(&[][..], |_| LOOKED_AT_IN_PLAN));
-    looked_at.extend(if input.options.is_deep { LOOKED_AT_DEEP } else { &[] });
+    looked_at.extend(if input.found.is_read_through { LOOKED_AT_DEEP } else { &[] });
     looked_at.extend(input.found.refused.as_ref().map(|_| TRIED));
     Summary {
         source: side(source),

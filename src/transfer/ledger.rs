@@ -85,6 +85,11 @@ pub async fn seal(client: &Client) -> Result<(), tokio_postgres::Error> {
     client.batch_execute(include_str!("../../sql/ledger/seal.sql")).await
 }
 
+/// Whether the server has what [`seal`] has written, and with it everything before.
+pub async fn is_sealed(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    Ok(client.query_one(include_str!("../../sql/ledger/is_sealed.sql"), &[]).await?.get("is_sealed"))
+}
+
 /// Removes the ledger.
 pub async fn drop(client: &Client) -> Result<(), tokio_postgres::Error> {
     client.batch_execute(include_str!("../../sql/ledger/drop.sql")).await

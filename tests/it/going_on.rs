@@ -152,7 +152,7 @@ fn a_verdict_does_not_outlive_a_crash_of_the_target() {
     let run = cut_at(CLEAR, Move::new(&source, &target), &target, 5);
     targets.crash();
     targets.restart();
-    run.run(&["--resume"]).assert(0, &["crashed after the verdict"]);
+    run.run(&["--resume"]).assert(0, &["lost something after the verdict"]);
     assert_eq!(target.psql("SELECT count(*) FROM fleeting"), "50");
     assert_eq!(leftovers(&target), "");
 }
@@ -183,8 +183,8 @@ fn a_sequence_that_moves_during_the_run_is_a_write_to_the_source() {
     for (options, code) in [(&[][..], 8), (&["--accept-writes"], 0)] {
         let target = Server::shared(18).database();
         let mut running = Move::new(&source, &target).start(options);
-        let refreshes = "SELECT count(*) > 0 FROM pg_stat_activity
-            WHERE query LIKE 'REFRESH%' AND state = 'active' AND pid <> pg_backend_pid()";
+        let refreshes = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database()
+            AND query LIKE 'REFRESH%' AND state = 'active' AND pid <> pg_backend_pid()";
         assert!(wait_until(&mut running, &target, refreshes));
         source.psql("SELECT nextval('counter')");
         running.wait().assert(code, &["sequence public.counter has moved"]);
@@ -235,14 +235,36 @@ fn a_view_that_relies_on_the_search_path_is_refreshed() {
 }
 
 #[test]
+fn a_verdict_does_not_outlive_a_failover_to_a_replica_that_lags() {
+    let source = sample(&quiet(16));
+    let target = Server::shared(18).database();
+    let run = cut_at(CLEAR, Move::new(&source, &target), &target, 5);
+    // Such a replica lacks what was committed last: the seal, and what the sequences were set to.
+    target.admin_psql(
+        "BEGIN READ WRITE; UPDATE pgmove.run SET sealed_at = NULL; SELECT setval('public.counter', 1); COMMIT",
+    );
+    run.run(&["--resume"]).assert(0, &["lost something after the verdict"]);
+    assert_eq!(target.psql("SELECT last_value FROM counter"), source.psql("SELECT last_value FROM counter"));
+    assert_eq!(leftovers(&target), "");
+}
+
+#[test]
 fn an_archive_of_a_run_that_was_refused_is_not_in_the_way() {
     let source = sample(&quiet(16));
     let target = Server::shared(18).database();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let archive = directory.path().join("archive");
     let run = Move::new(&source, &target).with(&format!("--archive={}", archive.display()));
-    let run = cut_at("pg_try_advisory_lock", run, &target, 3);
+    let mut run = cut_at("pg_try_advisory_lock", run, &target, 3);
     assert!(!archive.exists());
+    // Nor that of a run which has tried twice: it was the first try that had made it.
+    let proxy = Proxy::start(target.server.port);
+    let direct = std::mem::replace(&mut run.target, proxy.uri(&target.uri(), target.server.port));
+    proxy.set(Fault { words: "pg_try_advisory_lock", spared: 0, cut: Cut::Request, times: 2 });
+    run.run(&["--retries=1"]).assert(3, &[]);
+    assert_eq!(proxy.fired(), 2);
+    assert!(!archive.exists());
+    run.target = direct;
     run.run(&[]).assert(0, &[]);
     pgmove().args(["archive", "check"]).arg(&archive).assert().success();
 }

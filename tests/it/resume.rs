@@ -299,7 +299,8 @@ fn an_interrupt_stops_at_a_safe_point_of_each_stage() {
             let target = scene.targets.database();
             let run = Move::new(&scene.source, &target);
             let mut running = run.start(&[]);
-            let dumps = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'pg_dump'";
+            let dumps = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'pg_dump'
+                AND datname = current_database()";
             wait_until(&mut running, &scene.source, dumps);
             (target, run, running)
         };

@@ -99,6 +99,9 @@ const BROKEN: [&str; 7] = [
     "connection to server",
 ];
 
+/// A server's own words that another try does not change.
+const NOT_ADMITTED: [&str; 2] = ["password authentication failed", "no pg_hba.conf entry"];
+
 impl Fault for ChildError {
     fn class(&self) -> Class {
         match self {
@@ -112,7 +115,10 @@ impl Fault for ChildError {
     fn is_retryable(&self) -> bool {
         match self {
             ChildError::Stalled { .. } => true,
-            ChildError::Failed { message, .. } => BROKEN.iter().any(|text| message.contains(text)),
+            ChildError::Failed { message, .. } => {
+                let says = |words: &[&str]| words.iter().any(|text| message.contains(text));
+                says(&BROKEN) && !says(&NOT_ADMITTED)
+            }
             ChildError::NoServer(error) => error.is_retryable(),
             ChildError::Exec(error) => error.is_retryable(),
             _ => false,
