@@ -191,7 +191,8 @@ fn an_application_that_overrides_the_fence_is_found_out() {
     );
     assert!(is_fenced(&source));
     source.admin_psql(
-        "SET default_transaction_read_only = off; INSERT INTO photo (name) VALUES ('overridden')",
+        // With a key of its own: a sequence that moved would be found first, if it moved late enough.
+        "SET default_transaction_read_only = off; INSERT INTO photo (id, name) OVERRIDING SYSTEM VALUE VALUES (1000000, 'overridden')",
     );
     running.wait().assert(8, &["the source was written since its snapshot: public.photo has changed"]);
 }
