@@ -1,24 +1,21 @@
 //! Each command: its settings from its arguments, and what it came to.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{Archive, Choices, Command, Config, Dump, Fence, Load, Restore, Run, Unfence, Verify};
+use super::arguments::{Archive, Choices, Command, Config, Dump, Load, Restore, Run, Verify};
 use super::freeze::Failing;
 use super::layers::Layers;
 use super::manual;
 use super::runs::RUNS;
-use super::{check, connections, freeze, init, plan, rbac, rehearse, rollback, unreached};
-use crate::cutover::fence::{self, FenceError, Lifted};
+use super::{check, connections, fence, freeze, init, plan, rbac, rehearse, rollback, unreached};
 use crate::cutover::freeze::FreezePlan;
 use crate::cutover::rollback::Restoration;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::event::{Event, Events, Stage};
-use crate::journal::{JournalError, RunDirectory};
-use crate::pg::{Access, ConnInfo, Endpoint, Session, naming_lock_holders, quote_identifier};
+use crate::pg::{ConnInfo, naming_lock_holders};
 use crate::plan::document::Document;
 use crate::preflight::Finding;
 use crate::report::{self, Again, Scope};
@@ -103,8 +100,8 @@ pub(super) async fn dispatch(
         Command::Rbac(options) => Ok(rbac::rbac(options)?),
         Command::Status(options) => Ok(super::runs::status(options)?),
         Command::Report(options) => Ok(super::runs::report(options)?),
-        Command::Fence(options) => anew("fence again", fence_source(options, stop).await),
-        Command::Unfence(options) => anew("unfence again", unfence_source(options, stop).await),
+        Command::Fence(options) => anew("fence again", fence::fence(options, stop).await),
+        Command::Unfence(options) => anew("unfence again", fence::unfence(options, stop).await),
         Command::Config(Config::Show) => Ok(show_settings(layers)?),
         Command::Completions { shell } => {
             Ok(Ended { content: Some(manual::completions(*shell)), ..Ended::default() })
@@ -375,104 +372,6 @@ pub(super) async fn unless_stopped<T>(
         () = stop.cancelled() => Err(Error::new(Exit::Interrupted, run::Interrupted)),
         done = work => Ok(done),
     }
-}
-
-fn fence_endpoint(conninfo: Arc<ConnInfo>, directory: Option<&Path>) -> (Endpoint, PathBuf) {
-    let directory = run_dir(directory, conninfo.database());
-    let application_name = "pgmove fence".to_owned();
-    (Endpoint { side: Side::Source, conninfo, application_name, copy_encoding: None }, directory)
-}
-
-/// Opens the session that changes the source's setting. After that it is a matter of moments, and not interrupted.
-async fn fencing_session(endpoint: &Endpoint, stop: &CancellationToken) -> Result<Session, Error> {
-    let session = unless_stopped(stop, Session::open(endpoint, Access::Write, "pg_catalog")).await?;
-    session.map_err(|error| Error::new(Exit::Refused, error))
-}
-
-fn not_fenced(error: FenceError) -> Error {
-    let exit = if error.has_begun() { Exit::Resumable } else { Exit::Refused };
-    Error::new(exit, error)
-}
-
-async fn fence_source(options: &Fence, stop: &CancellationToken) -> Result<Ended, Error> {
-    let source =
-        connections::of_source(&options.source, &options.cluster, &options.source_object, stop).await?;
-    let (endpoint, path) = fence_endpoint(source, options.directory.as_deref());
-    let session = fencing_session(&endpoint, stop).await?;
-    let journal = match RunDirectory::create(&path) {
-        Err(JournalError::Exists(_)) => RunDirectory::open(&path),
-        other => other,
-    };
-    let mut journal = journal.map_err(|error| Error::new(Exit::Usage, error))?;
-    let fenced = fence::fence(session, &endpoint, &mut journal).await.map_err(not_fenced);
-    if fenced.is_err() && journal.records().is_empty() {
-        journal.remove();
-    }
-    let survivors = fenced?;
-    let mut lines = vec![format!(
-        "{} refuses writes by default; lift it with: pgmove unfence --source ... --run-dir {}",
-        endpoint.conninfo,
-        path.display()
-    )];
-    lines.extend(survivors.iter().map(|survivor| {
-        format!(
-            "still connected, and able to write: process {} of role {} ({})",
-            survivor.pid, survivor.role, survivor.application_name
-        )
-    }));
-    let exit = if survivors.is_empty() { Exit::Done } else { Exit::NotAllCompared };
-    Ok(Ended { exit, lines, ..Ended::default() })
-}
-
-/// The journal that has the fence's former value cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("what database {database} had set before its fence is not known")]
-struct FormerUnknown {
-    database: String,
-    source: JournalError,
-}
-
-impl Fault for FormerUnknown {
-    fn class(&self) -> Class {
-        self.source.class()
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(format!(
-            "the journal's record \"fence\" has the \"former\" value; put it back by hand, on the source: ALTER DATABASE {} \
-             SET default_transaction_read_only TO that value; or, if it is null: RESET default_transaction_read_only",
-            quote_identifier(&self.database)
-        ))
-    }
-}
-
-async fn unfence_source(options: &Unfence, stop: &CancellationToken) -> Result<Ended, Error> {
-    let source =
-        connections::of_source(&options.source, &options.cluster, &options.source_object, stop).await?;
-    let (endpoint, path) = fence_endpoint(source, options.directory.as_deref());
-    let mut journal = match RunDirectory::open(&path) {
-        Ok(journal) => Some(journal),
-        Err(JournalError::Missing(_)) => None,
-        // A run in its midst needs its fence.
-        Err(error @ JournalError::Locked { .. }) => return Err(Error::new(Exit::Usage, error)),
-        Err(source) => {
-            let database = endpoint.conninfo.database().to_owned();
-            return Err(Error::new(Exit::Usage, FormerUnknown { database, source }));
-        }
-    };
-    let session = fencing_session(&endpoint, stop).await?;
-    let lifted = fence::unfence(session, &endpoint, journal.as_mut()).await.map_err(not_fenced)?;
-    let (source, path) = (&endpoint.conninfo, path.display());
-    let line = match lifted {
-        Lifted::Restored => format!("{source} accepts writes as before the fence"),
-        Lifted::Removed => format!("{source}: no fence is recorded in {path}; the setting was removed"),
-        Lifted::NotOurs => format!(
-            "{source} refuses writes still, but the fence recorded in {path} was lifted before: the setting is \
-             somebody else's; nothing was changed"
-        ),
-        Lifted::NotFenced => format!("{source}: no fence stands; nothing was changed"),
-    };
-    Ok(Ended { lines: vec![line], ..Ended::default() })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod connections;
 mod endpoints;
+mod fence;
 mod freeze;
 mod help;
 mod init;

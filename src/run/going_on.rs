@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::outcome::Interrupted;
-use super::{Context, Outcome, append};
+use super::{Context, Outcome, append, by_severity, resume};
 use crate::cutover::freeze::Frozen;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Side};
 use crate::event::{Event, Stage};
 use crate::journal::{Record, RunDirectory};
 use crate::report::Scope;
@@ -102,6 +102,62 @@ impl Context<'_> {
             self.back_out(directory).await;
         }
         outcome
+    }
+
+    /// The run from its beginning, or from where its journal and its ledger say that it is.
+    async fn attempt(&self, directory: &mut RunDirectory, held: &mut Held) -> Result<Outcome, Error> {
+        if let Some(verdict) = resume::standing_verdict(directory.records())
+            && let Some(left) = self.leave(directory, verdict).await?
+        {
+            return Ok(left);
+        }
+        let begun = self.begin_check();
+        let mut checked = self.interruptible(self.naming_lock_holders(self.check())).await?;
+        for (side, found) in
+            [(Side::Source, checked.source.identity()), (Side::Target, checked.target.identity())]
+        {
+            let same = resume::is_same_database(directory.records(), side, &found);
+            // What was named was right a moment ago.
+            same.map_err(|error| {
+                if held.is_announced && resume::has_written(directory.records()) {
+                    Error { exit: Exit::StartOver, ..error }
+                } else {
+                    error
+                }
+            })?;
+        }
+        if held.is_announced {
+            checked.memory_limit = held.memory_limit;
+        } else {
+            let has_begun = resume::settled(directory.records()).is_some();
+            self.heed(&mut checked, has_begun).await?;
+            held.memory_limit = checked.memory_limit;
+        }
+        self.announce_check(&checked);
+        let (blocking, warnings) = by_severity(&checked);
+        if !blocking.is_empty() {
+            return Ok(Outcome::Refused(checked.findings));
+        }
+        self.safe_point()?;
+        if !held.is_announced {
+            self.announce(directory, &checked)?;
+            self.announce_archive(directory)?;
+            for finding in &warnings {
+                self.events.warn(format!("{}; {}", finding.title, finding.remedy));
+            }
+            held.is_announced = true;
+        }
+        self.pin(directory).await?;
+        if held.frozen.is_none() {
+            let refused = Box::pin(self.refused_before_freeze(&checked, directory)).await?;
+            if !refused.is_empty() {
+                // An earlier attempt may have frozen a part.
+                held.unclaimed.get_or_insert(Unclaimed(None));
+                return Ok(Outcome::Refused(refused));
+            }
+            held.frozen = self.freeze(directory).await?;
+        }
+        Box::pin(self.move_frozen(directory, checked, begun, held)).await
     }
 
     fn may_go_on(&self, error: &Error, held: &Held) -> bool {

@@ -174,13 +174,14 @@ pub(crate) fn index_memory(plan: &Plan, limit: u64, shared_buffers: u64) -> Opti
     })
 }
 
+/// What is made in this way.
+fn objects_by(plan: &Plan, route: Route) -> Vec<&str> {
+    let steps = plan.steps.iter().filter(|step| step.route == route);
+    steps.map(|step| step.object.as_str()).collect()
+}
+
 fn over_admin(plan: &Plan) -> Option<Finding> {
-    let steps: Vec<&str> = plan
-        .steps
-        .iter()
-        .filter(|step| step.route == Route::Admin)
-        .map(|step| step.object.as_str())
-        .collect();
+    let steps = objects_by(plan, Route::Admin);
     (!steps.is_empty()).then(|| {
         note(
             "over-admin",
@@ -195,12 +196,7 @@ fn over_admin(plan: &Plan) -> Option<Finding> {
 }
 
 fn by_operator(plan: &Plan) -> Option<Finding> {
-    let steps: Vec<&str> = plan
-        .steps
-        .iter()
-        .filter(|step| step.route == Route::Operator)
-        .map(|step| step.object.as_str())
-        .collect();
+    let steps = objects_by(plan, Route::Operator);
     (!steps.is_empty()).then(|| {
         note(
             "by-operator",

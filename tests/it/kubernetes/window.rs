@@ -290,16 +290,26 @@ fn a_proven_run_is_not_rolled_back_by_a_later_process() {
     assert!(refuses_writes(&source));
 }
 
+const SIDES: [&str; 2] = ["--source=sts/immich-postgres", "--target=cluster/immich-postgres"];
+
+/// An application that `pgmove freeze` has stopped, and the directory that it was started in.
+fn frozen_by_hand(source: &Database) -> (World, tempfile::TempDir) {
+    let world = World::of(source);
+    application(&world.namespace);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    world
+        .pgmove(directory.path(), &["freeze", SIDES[0], "--workload=deploy/immich-server"])
+        .assert(0, &["frozen; put it back with"]);
+    assert_eq!(standing(&world.namespace).0, json!(0));
+    (world, directory)
+}
+
 #[test]
 fn a_run_takes_over_the_freeze_that_was_made_in_its_directory() {
     let source = source("");
-    let world = World::of(&source);
-    application(&world.namespace);
-    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (world, directory) = frozen_by_hand(&source);
     let here = |arguments: &[&str]| world.pgmove(directory.path(), arguments);
-    let (from, to) = ("--source=sts/immich-postgres", "--target=cluster/immich-postgres");
-    here(&["freeze", from, "--workload=deploy/immich-server"]).assert(0, &["frozen; put it back with"]);
-    assert_eq!(standing(&world.namespace).0, json!(0));
+    let [from, to] = SIDES;
     // The same directory as a run's, by the name of the database.
     let run_dir = directory.path().join("pgmove-runs").join(&source.name);
     assert!(run_dir.is_dir());
@@ -325,12 +335,9 @@ fn a_run_takes_over_the_freeze_that_was_made_in_its_directory() {
 #[test]
 fn a_freeze_that_was_taken_over_goes_back_with_its_run() {
     let source = source(OLD_SERVERS_ONLY);
-    let world = World::of(&source);
-    application(&world.namespace);
-    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (world, directory) = frozen_by_hand(&source);
     let here = |arguments: &[&str]| world.pgmove(directory.path(), arguments);
-    let (from, to) = ("--source=sts/immich-postgres", "--target=cluster/immich-postgres");
-    here(&["freeze", from, "--workload=deploy/immich-server"]).assert(0, &["frozen; put it back with"]);
+    let [from, to] = SIDES;
     here(&["run", from, to, "--freeze"]).assert(5, &["the application is frozen still"]);
     assert_eq!(standing(&world.namespace).0, json!(0));
     // Whether or not that is asked for again, it is held, and goes back.
