@@ -169,7 +169,7 @@ impl Found {
             let Some(others) = now.get(object) else { continue };
             let told = |steps: &[&Step]| steps.iter().map(|step| told(step)).collect::<Vec<_>>().join("; ");
             let hidden =
-                |steps: &[&Step]| steps.iter().map(|step| step.masked_sha256.clone()).collect::<Vec<_>>();
+                |steps: &[&Step]| steps.iter().map(|step| step.masked_digest.clone()).collect::<Vec<_>>();
             if told(steps) != told(others) {
                 self.value(object, &told(steps), &told(others));
             } else if hidden(steps) != hidden(others) {
@@ -331,7 +331,7 @@ mod tests {
                 now.plan.steps.pop();
             }),
             ("TABLE public.asset has changed", |now| {
-                now.plan.steps[1].masked_sha256 = Some("another secret".into());
+                now.plan.steps[1].masked_digest = Some("another secret".into());
             }),
             ("the order of steps has changed", |now| now.plan.steps.swap(0, 1)),
             ("the role that makes everything has changed", |now| now.plan.roles.may_impersonate = true),

@@ -91,7 +91,7 @@ pub fn lend(entries: &[Entry], input: &Input<'_>, first_id: u32) -> Loans {
             needs: vec![],
             statements: vec![statement.to_owned()],
             may_hold_secrets: false,
-            masked_sha256: None,
+            masked_digest: None,
             extension: None,
             maintenance_work_mem: 0,
             vector_index: None,

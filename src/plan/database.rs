@@ -165,7 +165,7 @@ impl Made {
             needs: vec![],
             statements,
             may_hold_secrets: false,
-            masked_sha256: None,
+            masked_digest: None,
             extension: None,
             maintenance_work_mem: 0,
             vector_index: None,

@@ -263,7 +263,7 @@ fn step(entry: &Entry, index: Option<VectorIndexPlan>, input: &Input<'_>) -> Ste
         needs: entry.dependencies.clone(),
         statements: entry.commands(),
         may_hold_secrets: entry.class.may_hold_secrets(),
-        masked_sha256: None,
+        masked_digest: None,
         extension: None,
         maintenance_work_mem,
         vector_index: index,

@@ -5,7 +5,9 @@
 //! a plan; nothing of it is a secret.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 
+use ring::pbkdf2;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -21,6 +23,9 @@ pub const VERSION: u32 = 1;
 
 /// The key of the checksum.
 const SHA256: &str = "sha256";
+
+/// Rounds of the slow digest.
+const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).unwrap();
 
 /// A plan, with what it was made from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -181,13 +186,20 @@ pub fn read(text: &[u8]) -> Result<Document, DocumentError> {
 fn checksum(mut value: Value) -> Option<String> {
     value.as_object_mut()?.remove(SHA256);
     value.sort_all_objects();
-    Some(sha256(&serde_json::to_vec(&value).ok()?))
+    Some(hexadecimal(&Sha256::digest(serde_json::to_vec(&value).ok()?)))
 }
 
-/// In hexadecimal digits.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
+/// A digest that takes a tenth of a second, so that a value cannot be found by trying a great many: PBKDF2 with
+/// HMAC-SHA-256 and the rounds that OWASP asks for.
+pub(super) fn slow_digest(salt: &str, text: &str) -> String {
+    let mut digest = [0; 32];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ROUNDS, salt.as_bytes(), text.as_bytes(), &mut digest);
+    hexadecimal(&digest)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         let _ = write!(text, "{byte:02x}");
     }
     text

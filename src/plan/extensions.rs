@@ -42,7 +42,7 @@ pub(super) fn create(id: u32, name: &str, schema: &str, input: &Input<'_>) -> St
         needs: vec![],
         statements: vec![format!("CREATE EXTENSION IF NOT EXISTS {}{in_schema}", quote_identifier(name))],
         may_hold_secrets: false,
-        masked_sha256: None,
+        masked_digest: None,
         extension: may_leave_to_operator(offered, schema).then(|| WantedExtension {
             name: name.to_owned(),
             schema: (!in_schema.is_empty()).then(|| schema.to_owned()),

@@ -74,7 +74,8 @@ impl Plan {
         for step in &mut self.steps {
             let shown = step.shown();
             if shown != step.statements {
-                step.masked_sha256 = Some(document::sha256(step.statements.join(";\n").as_bytes()));
+                let whole = step.statements.join(";\n");
+                step.masked_digest = Some(document::slow_digest(&step.object, &whole));
                 step.statements = shown;
             }
         }
@@ -179,9 +180,9 @@ pub struct Step {
     /// Whether a string in them may be a password; [`Step::shown`] masks it.
     #[serde(default)]
     pub may_hold_secrets: bool,
-    /// Where strings were masked: the SHA-256 of the statements as they were, by which a change is seen all the same.
+    /// Where strings were masked: a slow digest of the statements as they were, by which a change is seen all the same.
     #[serde(default)]
-    pub masked_sha256: Option<String>,
+    pub masked_digest: Option<String>,
     /// For an extension: what an operator is asked for, if it can be left to one.
     #[serde(default)]
     pub extension: Option<WantedExtension>,
@@ -289,7 +290,7 @@ mod tests {
             needs: vec![],
             statements: vec!["CREATE SERVER old OPTIONS (password 'p;w')".into()],
             may_hold_secrets,
-            masked_sha256: None,
+            masked_digest: None,
             extension: None,
             maintenance_work_mem: 0,
             vector_index: None,
@@ -302,7 +303,10 @@ mod tests {
             Plan { steps: vec![step], ..crate::report::sample::plan() }.shown().steps.remove(0)
         };
         assert_eq!(plan("one").statements, plan("other").statements);
-        assert_ne!(plan("one").masked_sha256, plan("other").masked_sha256);
-        assert_eq!(plan("one").masked_sha256, plan("one").masked_sha256);
+        assert_ne!(plan("one").masked_digest, plan("other").masked_digest);
+        assert_eq!(plan("one").masked_digest, plan("one").masked_digest);
+        // Python: hashlib.pbkdf2_hmac("sha256", statement, b"SERVER old", 600_000).hex()
+        let known = "62e1cc3931dbd33b77acebea773dad8dd9a26847ca747696737dfebbf521b356";
+        assert_eq!(plan("one").masked_digest.as_deref(), Some(known));
     }
 }

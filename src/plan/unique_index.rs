@@ -38,7 +38,7 @@ pub(super) fn split(step: &mut Step, id: u32, tables: &[TablePlan]) -> Option<(S
         maintenance_work_mem: std::mem::take(&mut step.maintenance_work_mem),
         vector_index: None,
         may_hold_secrets: false,
-        masked_sha256: None,
+        masked_digest: None,
         extension: None,
     };
     Some((first, change))
