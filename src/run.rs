@@ -189,6 +189,9 @@ async fn run_as(
         None if !settings.dry_run => Some(RunDirectory::create(&settings.run_dir).map_err(usage)?),
         resumed => resumed,
     };
+    if let (Some(directory), Some(database)) = (&mut directory, &settings.rehearsal) {
+        append(directory, Record::Rehearsal { database: database.clone() })?;
+    }
     let run = match &directory {
         Some(directory) => resume::run_of(directory.records()),
         None => freezing::frozen_before(&settings.run_dir),
@@ -367,9 +370,6 @@ impl Context<'_> {
     }
 
     fn announce(&self, directory: &mut RunDirectory, checked: &Checked) -> Result<(), Error> {
-        if let Some(database) = &self.settings.rehearsal {
-            append(directory, Record::Rehearsal { database: database.clone() })?;
-        }
         append(
             directory,
             Record::Started {

@@ -10,7 +10,7 @@ use super::commands::{Ended, Failed, MIB, ended, run_dir};
 use super::connections;
 use super::endpoints::Endpoints;
 use crate::event::Events;
-use crate::report::Again;
+use crate::report::{self, Again};
 use crate::run;
 use crate::settings::RunSettings;
 
@@ -52,7 +52,7 @@ pub(super) async fn rehearse(
         max_rate: options.max_rate.map(|rate| rate * MIB),
         ..RunSettings::new(connections, run_dir)
     };
-    let again = Again::Anew(run::rehearse::AGAIN);
+    let again = Again::Anew(report::REHEARSE_AGAIN);
     let rehearsed = Box::pin(run::rehearse(&settings, events, stop)).await;
     let (outcome, rehearsal) = rehearsed.map_err(|error| Failed { error, again })?;
     Ok(Ended { rehearsal, ..ended(outcome) })

@@ -6,7 +6,7 @@ use super::arguments::{Output, RunDirectoryOption, Wanted};
 use super::commands::Ended;
 use super::screen::Screen;
 use crate::error::{Class, Error, Exit, Fault};
-use crate::report;
+use crate::{report, run};
 
 /// Where runs are kept unless the user says otherwise.
 pub(super) const RUNS: &str = "pgmove-runs";
@@ -30,7 +30,7 @@ impl Fault for Unnamed {
     }
 }
 
-/// The directory that is named, or else the only one that there is.
+/// The directory that is named, or else the only one of a run, or of a rehearsal, that there is.
 fn directory(options: &RunDirectoryOption) -> Result<PathBuf, Error> {
     if let Some(named) = &options.run_dir {
         return Ok(named.clone());
@@ -38,6 +38,10 @@ fn directory(options: &RunDirectoryOption) -> Result<PathBuf, Error> {
     let entries = std::fs::read_dir(RUNS).map(|entries| entries.flatten().map(|entry| entry.path()));
     let mut found: Vec<PathBuf> = entries.into_iter().flatten().filter(|path| path.is_dir()).collect();
     found.sort();
+    // A rehearsal is asked for by name where there is a run.
+    if !found.iter().all(|path| run::rehearse::is_beside(path)) {
+        found.retain(|path| !run::rehearse::is_beside(path));
+    }
     match found.len() {
         0 => Err(Error::new(Exit::Usage, Unnamed::None)),
         1 => Ok(found.remove(0)),

@@ -228,6 +228,13 @@ pub fn hnsw_graph(rows: u64, dimensions: u32, options: &str) -> u64 {
     rows.saturating_mul(4 * u64::from(dimensions) + 48 * m + 128)
 }
 
+/// What such an index takes on disk at most: pages hold whole entries, so one of more than half a page has one for itself.
+pub fn hnsw_bytes(rows: u64, dimensions: u32) -> u64 {
+    const PAGE: u64 = 8192;
+    let entry = hnsw_graph(1, dimensions, "");
+    rows.div_ceil((PAGE / entry).max(1)).saturating_mul(entry.div_ceil(PAGE) * PAGE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +274,14 @@ mod tests {
 
     const LEGACY: &str = "CREATE INDEX clip_index ON public.smart_search USING vectors (embedding vectors.vector_cos_ops) \
         WITH (options='[indexing.hnsw]\nm = 16\nef_construction = 300')";
+
+    #[test]
+    fn an_index_takes_whole_pages_for_its_entries() {
+        // Two of 512 dimensions to a page, one of 1152.
+        assert_eq!(hnsw_bytes(1001, 512), 501 * 8192);
+        assert_eq!(hnsw_bytes(1001, 1152), 1001 * 8192);
+        assert_eq!(hnsw_bytes(10, 4000), 10 * 3 * 8192);
+    }
 
     #[test]
     fn immich_gets_its_own_statement() {

@@ -57,6 +57,11 @@ fn needed<'a>(input: &Input<'a>) -> Vec<Needed<'a>> {
     needed
 }
 
+/// The extensions that the target must have.
+pub fn extensions_needed(input: &Input<'_>) -> Vec<String> {
+    needed(input).iter().map(|needed| needed.name.to_owned()).collect()
+}
+
 /// Each after those that it requires.
 pub(crate) fn in_order(extensions: &[Extension]) -> Vec<&Extension> {
     fn visit<'a>(

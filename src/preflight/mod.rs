@@ -31,6 +31,7 @@ use crate::plan::VectorIndexChoice;
 use crate::schema::{ClientError, ClientTools};
 
 pub(crate) use capacity::lock_table;
+pub use extension::extensions_needed;
 pub(crate) use extension::{create, in_order, is_older, libraries};
 pub use rights::{
     DefaultPrivileges, LargeObjectOwner, NamedObject, ObjectKind, Rights, RightsError, UnreadableRelation,

@@ -155,10 +155,12 @@ impl Conclusion {
     }
 
     /// A process ended without a word.
-    pub fn killed() -> Conclusion {
-        let sentence =
-            "killed: its process ended without a word, or its machine crashed; go on with --resume"
-                .to_owned();
+    pub fn killed(again: Again) -> Conclusion {
+        let next = match again {
+            Again::Resume => "go on with --resume",
+            Again::Anew(words) => words,
+        };
+        let sentence = format!("killed: its process ended without a word, or its machine crashed; {next}");
         Conclusion { state: State::Killed, exit: None, sentence, error: None }
     }
 }

@@ -54,7 +54,7 @@ pub use plan::plan;
 pub use process::{Checked, Ending, Finding, Process, Span, StageSpan, Throughput};
 pub use progress::{StageTiming, TableTiming, Timings};
 pub use recorder::{Beginning, History, Live, Recorder, RunningStage, RunningWork};
-pub use rehearsal::{Part, Rehearsal, Space, Window};
+pub use rehearsal::{Part, Peak, REHEARSE_AGAIN, Rehearsal, Space, Window};
 pub use settings::settings;
 pub use status::{FinishedStage, Status, StatusError, report_of, status};
 pub use summary::summary;

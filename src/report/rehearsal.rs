@@ -14,6 +14,9 @@ const WORTH: f64 = 0.1;
 /// From this part of their time on lanes are busy.
 const BUSY: f64 = 0.8;
 
+/// What a person is to do after one that was not finished.
+pub const REHEARSE_AGAIN: &str = "rehearse again";
+
 /// What a rehearsal has shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rehearsal {
@@ -56,6 +59,26 @@ pub struct Space {
     pub wal_bytes: u64,
     /// Temporary files that were written, all together, in bytes: no more than this at one time.
     pub temporary_bytes: u64,
+    /// The moment at which the disk held most of it.
+    pub peak: Peak,
+}
+
+/// What the disk held of a move at one moment, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peak {
+    /// The database.
+    pub database_bytes: u64,
+    /// By how much the server's WAL had grown.
+    pub wal_bytes: u64,
+    /// Temporary files.
+    pub temporary_bytes: u64,
+}
+
+impl Peak {
+    /// All of it.
+    pub fn bytes(&self) -> u64 {
+        self.database_bytes + self.wal_bytes + self.temporary_bytes
+    }
 }
 
 impl Window {
@@ -208,9 +231,14 @@ impl Rehearsal {
 impl Space {
     /// The words for a person.
     pub fn text(&self) -> String {
+        let Peak { database_bytes, wal_bytes, temporary_bytes } = self.peak;
         format!(
-            "{} of data and indexes; {} of WAL, of which the server keeps as much as it is set to; {} of temporary files",
-            bytes(self.database_bytes),
+            "{} at one moment: {} of data and indexes, {} by which WAL had grown, {} of temporary files (looked at every second); \
+             written in all: {} of WAL, of which the server keeps as much as it is set to, and {} of temporary files",
+            bytes(self.peak.bytes()),
+            bytes(database_bytes),
+            bytes(wal_bytes),
+            bytes(temporary_bytes),
             bytes(self.wal_bytes),
             bytes(self.temporary_bytes)
         )
@@ -231,7 +259,12 @@ mod tests {
                 &process(&[(0, Stage::Copy, 0.0, 300.0), (0, Stage::Indexes, 300.0, 900.0)]),
                 None,
             )),
-            space: Some(Space { database_bytes: 3 << 30, wal_bytes: 4 << 30, temporary_bytes: 1 << 20 }),
+            space: Some(Space {
+                database_bytes: 3 << 30,
+                wal_bytes: 4 << 30,
+                temporary_bytes: 1 << 20,
+                peak: Peak { database_bytes: 3 << 30, wal_bytes: 1 << 30, temporary_bytes: 1 << 19 },
+            }),
         };
         insta::assert_snapshot!(rehearsal.text(sample::PAGE));
     }

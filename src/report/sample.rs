@@ -243,7 +243,7 @@ pub(crate) fn plan() -> Plan {
         needs: vec![],
         statements: vec![statement.into()],
         may_hold_secrets: false,
-        masked_sha256: None,
+        masked_digest: None,
         extension: None,
         maintenance_work_mem: 0,
         vector_index: None,
@@ -298,7 +298,7 @@ pub(crate) fn plan() -> Plan {
             ),
             Step {
                 may_hold_secrets: false,
-                masked_sha256: None,
+                masked_digest: None,
                 extension: None,
                 maintenance_work_mem: 64 << 20,
                 vector_index: Some(clip),

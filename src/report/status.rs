@@ -12,8 +12,10 @@ use crate::error::{Class, Fault};
 use crate::journal::{self, JournalError, PLAN, Record};
 use crate::plan::Plan;
 use crate::report::document::{Conclusion, Parts, Report, State};
+use crate::report::error::Again;
 use crate::report::files::{self, FileError, PROGRESS, REPORT};
 use crate::report::recorder::{History, Live, RunningStage, RunningWork};
+use crate::report::rehearsal::REHEARSE_AGAIN;
 use crate::report::text::{Colour, Page, clock, count, duration, escape};
 
 /// What a run directory tells.
@@ -27,6 +29,8 @@ pub struct Status {
     pub source: Option<String>,
     /// The target, without secrets.
     pub target: Option<String>,
+    /// Whether it is a rehearsal: its target is a scratch database, which is dropped.
+    pub is_rehearsal: bool,
     /// How many processes have worked on it.
     pub processes: u64,
     /// When the last process started.
@@ -137,12 +141,21 @@ fn records(directory: &Path) -> Result<Vec<Record>, StatusError> {
     }
 }
 
+fn is_rehearsal(records: &[Record]) -> bool {
+    records.iter().any(|record| matches!(record, Record::Rehearsal { .. }))
+}
+
+/// What is to be done after a process that was killed.
+fn again(records: &[Record]) -> Again {
+    if is_rehearsal(records) { Again::Anew(REHEARSE_AGAIN) } else { Again::Resume }
+}
+
 /// The report of a run: the one that was written, or one of what is known while it works and after it was killed.
 pub fn report_of(directory: &Path) -> Result<Report, StatusError> {
     let (live, conclusion) = match known(directory)? {
         Known::Ended(Some(report)) => return Ok(*report),
         Known::Working(Some(live)) => (live, Conclusion::running()),
-        Known::Killed(live) => (live, Conclusion::killed()),
+        Known::Killed(live) => (live, Conclusion::killed(again(&records(directory)?))),
         Known::Ended(None) | Known::Working(None) if records(directory)?.is_empty() => {
             return Err(StatusError::Missing(directory.to_owned()));
         }
@@ -173,21 +186,23 @@ pub fn status(directory: &Path) -> Result<Status, StatusError> {
     });
     let told = match known {
         Known::Working(Some(live)) => Told::by(live, Conclusion::running()),
-        Known::Killed(live) => Told::by(live, Conclusion::killed()),
+        Known::Killed(live) => Told::by(live, Conclusion::killed(again(&records))),
         Known::Ended(Some(report)) => {
-            let Report { run, source, target, history, conclusion, .. } = *report;
+            let Report { run, source, target, history, conclusion, rehearsal, .. } = *report;
             let names = Some((run, source, target));
-            Told { history, conclusion: Some(conclusion), names, ..Told::default() }
+            let is_rehearsal = rehearsal.is_some();
+            Told { history, conclusion: Some(conclusion), names, is_rehearsal, ..Told::default() }
         }
         Known::Working(None) => Told { conclusion: Some(Conclusion::running()), ..Told::default() },
         Known::Ended(None) if records.is_empty() => {
             return Err(StatusError::Missing(directory.to_owned()));
         }
-        Known::Ended(None) => {
-            Told { conclusion: begun.is_some().then(Conclusion::killed), ..Told::default() }
-        }
+        Known::Ended(None) => Told {
+            conclusion: begun.is_some().then(|| Conclusion::killed(again(&records))),
+            ..Told::default()
+        },
     };
-    let Told { history, running, lanes, conclusion, names } = told;
+    let Told { history, running, lanes, conclusion, names, is_rehearsal: rehearsed } = told;
     let names = names.or(begun);
     let last = history.processes.last();
     let mark = records.iter().rev().find_map(|record| match record {
@@ -210,6 +225,7 @@ pub fn status(directory: &Path) -> Result<Status, StatusError> {
         warnings: last.map(|process| latest(&process.warnings)).unwrap_or_default(),
         fenced: fenced(&records),
         marked: mark.flatten(),
+        is_rehearsal: rehearsed || is_rehearsal(&records),
         conclusion,
         run: names.as_ref().map(|(run, ..)| run.clone()),
         source: names.as_ref().map(|(_, source, _)| source.clone()),
@@ -226,13 +242,15 @@ struct Told {
     conclusion: Option<Conclusion>,
     /// The run, its source and its target.
     names: Option<(String, String, String)>,
+    /// Whether its report is that of a rehearsal, whose journal is gone.
+    is_rehearsal: bool,
 }
 
 impl Told {
     fn by(live: Live, conclusion: Conclusion) -> Told {
         let Live { run, source, target, running, lanes, history, .. } = live;
         let names = Some((run, source, target));
-        Told { history, running, lanes, conclusion: Some(conclusion), names }
+        Told { history, running, lanes, conclusion: Some(conclusion), names, is_rehearsal: false }
     }
 }
 
@@ -298,7 +316,8 @@ impl Status {
         }
         if let Some(run) = &self.run {
             let processes = count(self.processes, "process", "processes");
-            page.wrap(out, "run      ", &format!("{}, {processes}", escape(run)));
+            let kind = if self.is_rehearsal { ", a rehearsal: its target is dropped again" } else { "" };
+            page.wrap(out, "run      ", &format!("{}, {processes}{kind}", escape(run)));
         }
         for (lead, side) in [("from     ", &self.source), ("to       ", &self.target)] {
             if let Some(side) = side {

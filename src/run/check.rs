@@ -34,6 +34,8 @@ pub struct Checked {
     pub replaces: bool,
     /// What the target's server has of memory, in bytes, if that stands in Kubernetes.
     pub memory_limit: Option<u64>,
+    /// The extensions that the target must have.
+    pub needed_extensions: Vec<String>,
     /// The findings.
     pub findings: Vec<Finding>,
 }
@@ -139,7 +141,7 @@ impl Context<'_> {
             Some(run) => Ledger::Other(run),
         };
         let replaces = self.settings.replace && ledger != Ledger::Own;
-        let mut findings = preflight::findings(&Input {
+        let input = Input {
             source: &source.catalog,
             target: &target.catalog,
             source_rights: &source.rights,
@@ -155,7 +157,9 @@ impl Context<'_> {
             owner: self.choices.owner.as_deref(),
             vector_index: self.choices.vector_index,
             jobs: self.jobs(&source.catalog, &target.catalog),
-        });
+        };
+        let needed_extensions = preflight::extensions_needed(&input);
+        let mut findings = preflight::findings(&input);
         if replaces {
             let undroppable = self.undroppable(&target.catalog).await;
             findings.splice(..0, undroppable.map_err(|error| Error::new(Exit::Refused, error))?);
@@ -172,6 +176,7 @@ impl Context<'_> {
             tools,
             replaces,
             memory_limit: None,
+            needed_extensions,
             findings,
         })
     }

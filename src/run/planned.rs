@@ -3,10 +3,10 @@
 use super::prepare::{Prepared, scratch};
 use super::rehearse::directory_beside;
 use super::{Checked, Context, Source, resume};
+use crate::catalog::{AvailableExtension, Extension};
 use crate::error::Error;
 use crate::event::ExtensionVersions;
 use crate::journal::RunDirectory;
-use crate::pg::display_identifier;
 use crate::plan::Plan;
 use crate::plan::compare::{Difference, differences};
 use crate::plan::document::{Document, Estimate, Place, VERSION};
@@ -24,7 +24,7 @@ impl Context<'_> {
             pgmove: env!("CARGO_PKG_VERSION").to_owned(),
             source: Place::of(&checked.source),
             target: Place::of(&checked.target),
-            extensions: with_created(extensions(checked), checked, plan),
+            extensions: extensions(checked),
             choices: self.choices.clone(),
             chunk_bytes: self.settings.chunk_bytes,
             workers: u32::try_from(workers).unwrap_or_default(),
@@ -105,37 +105,28 @@ impl Context<'_> {
     }
 }
 
-/// What the source has, and what the target offers for it.
+/// What the source has, with what the target has or offers for it; and what the target alone has or gets.
 pub(super) fn extensions(checked: &Checked) -> Vec<ExtensionVersions> {
-    let extension = |found: &crate::catalog::Extension| {
-        let offered = checked.target.available_extensions.iter().find(|other| other.name == found.name);
-        ExtensionVersions {
-            name: found.name.clone(),
-            source: found.version.clone(),
-            target: offered.map(|offered| {
-                offered.installed_version.as_ref().unwrap_or(&offered.default_version).clone()
-            }),
-        }
+    let offered = &checked.target.available_extensions;
+    let version = |offered: &AvailableExtension| {
+        offered.installed_version.as_ref().unwrap_or(&offered.default_version).clone()
     };
-    checked.source.extensions.iter().map(extension).collect()
-}
-
-/// With those that the target has or gets, and the source does not have.
-fn with_created(mut found: Vec<ExtensionVersions>, checked: &Checked, plan: &Plan) -> Vec<ExtensionVersions> {
-    for offered in &checked.target.available_extensions {
-        let object = format!("EXTENSION {}", display_identifier(&offered.name));
-        let is_there = offered.installed_version.is_some();
-        if (is_there || plan.steps.iter().any(|step| step.object == object))
-            && !found.iter().any(|known| known.name == offered.name)
-        {
-            found.push(ExtensionVersions {
-                name: offered.name.clone(),
-                source: "none".to_owned(),
-                target: Some(offered.installed_version.as_ref().unwrap_or(&offered.default_version).clone()),
-            });
-        }
-    }
-    found
+    let of_source = |found: &Extension| ExtensionVersions {
+        name: found.name.clone(),
+        source: found.version.clone(),
+        target: offered.iter().find(|other| other.name == found.name).map(version),
+    };
+    let is_new = |offered: &&AvailableExtension| {
+        (offered.installed_version.is_some() || checked.needed_extensions.contains(&offered.name))
+            && !checked.source.extensions.iter().any(|found| found.name == offered.name)
+    };
+    let of_target = |offered: &AvailableExtension| ExtensionVersions {
+        name: offered.name.clone(),
+        source: "none".to_owned(),
+        target: Some(version(offered)),
+    };
+    let source = checked.source.extensions.iter().map(of_source);
+    source.chain(offered.iter().filter(is_new).map(of_target)).collect()
 }
 
 fn finding(Difference { title, evidence, objects }: Difference) -> Finding {

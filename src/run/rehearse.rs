@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::furnish::furnish;
@@ -22,14 +23,11 @@ use crate::event::Events;
 use crate::journal::{JournalError, Record, RunDirectory};
 use crate::pg::{Access, Endpoint, Session, SessionError};
 use crate::report::files::{self, PAGE, REPORT};
-use crate::report::{self, Again, Rehearsal, Report, Space, Window};
+use crate::report::{self, Again, Peak, REHEARSE_AGAIN, Rehearsal, Report, Space, Window};
 use crate::settings::RunSettings;
 
 /// How often the space is measured.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// What a person is to do after one that was not finished.
-pub(crate) const AGAIN: &str = "rehearse again";
 
 /// A rehearsal did not come to its end; nothing is left of it.
 #[derive(Debug)]
@@ -91,19 +89,13 @@ pub async fn rehearse(
         let refused = |error: SessionError| Error::new(Exit::Refused, error);
         furnish(scratch, &catalog, events).await.map_err(refused)?;
         let settings = settings_within(settings, scratch);
-        let measured = Measured { session: &session, database: scratch.name() };
-        let before = measured.now().await.map_err(refused)?;
-        let mut peak = before;
+        let mut measured = Measured::begin(&session, scratch.name()).await.map_err(refused)?;
         let outcome = {
             let work = Box::pin(run_as(&settings, run.clone(), events, stop));
-            beside(work, measured.follow(&mut peak)).await
+            beside(work, measured.follow()).await
         };
         // A moment before it is dropped, all of it is there.
-        let space = measured.now().await.ok().map(|last| Space {
-            database_bytes: peak.database_bytes.max(last.database_bytes),
-            temporary_bytes: last.temporary_bytes,
-            wal_bytes: last.wal_bytes.saturating_sub(before.wal_bytes),
-        });
+        let space = measured.look().await.ok().map(|()| measured.most);
         if space.is_none() {
             events.warn(
                 "the space that the rehearsal needed is not known: the session that measured it is lost",
@@ -147,7 +139,8 @@ fn tidy(path: &Path) -> Result<(), Error> {
     match RunDirectory::open(path) {
         Ok(directory) => {
             let is_rehearsal = |record: &Record| matches!(record, Record::Rehearsal { .. });
-            if !directory.records().iter().any(is_rehearsal) {
+            let records = directory.records();
+            if !(records.is_empty() || records.iter().any(is_rehearsal)) {
                 return Err(usage(JournalError::Exists(path.to_owned())));
             }
             directory.remove();
@@ -176,32 +169,74 @@ fn settings_within(settings: &RunSettings, scratch: &ScratchDatabase) -> RunSett
 struct Measured<'a> {
     session: &'a Session,
     database: &'a str,
+    /// WAL that the server had written before, and what of it was on its disk.
+    wal_before: (u64, u64),
+    /// The most that was seen.
+    most: Space,
 }
 
-impl Measured<'_> {
-    /// Now; WAL since the server's beginning.
-    async fn now(&self) -> Result<Space, SessionError> {
+impl<'a> Measured<'a> {
+    async fn begin(session: &'a Session, database: &'a str) -> Result<Self, SessionError> {
+        let mut measured = Self { session, database, wal_before: (0, 0), most: Space::default() };
+        let written = measured.used().await?.wal_bytes;
+        measured.wal_before = (written, measured.disk().await?.wal_bytes);
+        Ok(measured)
+    }
+
+    /// Adds what is used now.
+    async fn look(&mut self) -> Result<(), SessionError> {
+        let used = self.used().await?;
+        self.most.database_bytes = self.most.database_bytes.max(used.database_bytes);
+        self.most.temporary_bytes = used.temporary_bytes;
+        self.most.wal_bytes = used.wal_bytes.saturating_sub(self.wal_before.0);
+        let disk = self.disk().await?;
+        let wal_bytes = disk.wal_bytes.saturating_sub(self.wal_before.1);
+        let now = Peak { database_bytes: used.database_bytes, wal_bytes, ..disk };
+        if now.bytes() > self.most.peak.bytes() {
+            self.most.peak = now;
+        }
+        Ok(())
+    }
+
+    /// What the database has used until now; WAL since the server's beginning.
+    async fn used(&self) -> Result<Space, SessionError> {
         let statement = include_str!("../../sql/scratch/space.sql");
         let row = self.session.client.query_one(statement, &[&self.database]).await;
         let row = row.map_err(|error| self.session.failed("measure the scratch database", error))?;
-        let bytes = |column: &str| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
         Ok(Space {
-            database_bytes: bytes("database_bytes"),
-            wal_bytes: bytes("wal_position"),
-            temporary_bytes: bytes("temporary_bytes"),
+            database_bytes: bytes(&row, "database_bytes"),
+            wal_bytes: bytes(&row, "wal_position"),
+            temporary_bytes: bytes(&row, "temporary_bytes"),
+            peak: Peak::default(),
         })
     }
 
-    /// Again and again, until it cannot be asked any more.
-    async fn follow(&self, peak: &mut Space) {
+    /// What is on the server's disk beside databases.
+    async fn disk(&self) -> Result<Peak, SessionError> {
+        let row = self.session.client.query_one(include_str!("../../sql/scratch/disk.sql"), &[]).await;
+        let row = row.map_err(|error| self.session.failed("measure WAL and temporary files", error))?;
+        Ok(Peak {
+            database_bytes: 0,
+            wal_bytes: bytes(&row, "wal_bytes"),
+            temporary_bytes: bytes(&row, "temporary_bytes"),
+        })
+    }
+
+    /// Looks again and again, until it cannot be asked any more.
+    async fn follow(&mut self) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            let Ok(now) = self.now().await else { return };
-            peak.database_bytes = peak.database_bytes.max(now.database_bytes);
+            if self.look().await.is_err() {
+                return;
+            }
         }
     }
+}
+
+fn bytes(row: &Row, column: &str) -> u64 {
+    u64::try_from(row.get::<_, i64>(column)).unwrap_or_default()
 }
 
 /// Leaves the report alone in the run directory, with what the rehearsal has shown.
@@ -227,7 +262,7 @@ fn conclude(
         window: window.map(|process| Window::of(process, settings.max_rate)),
         space,
     };
-    let report = report.of_rehearsal(rehearsal.clone(), Again::Anew(AGAIN));
+    let report = report.of_rehearsal(rehearsal.clone(), Again::Anew(REHEARSE_AGAIN));
     let written = files::write(path, REPORT, report::document(&report).as_bytes(), true)
         .and_then(|()| files::write(path, PAGE, report::page(&report).as_bytes(), true));
     if let Err(error) = written {
@@ -236,9 +271,17 @@ fn conclude(
     Some(rehearsal)
 }
 
+/// What the name of a rehearsal's directory ends with.
+const BESIDE: &str = "-rehearsal";
+
 /// Where the rehearsals of runs in this directory are kept.
 pub(crate) fn directory_beside(run_dir: &Path) -> PathBuf {
     let mut name = run_dir.file_name().unwrap_or_default().to_owned();
-    name.push("-rehearsal");
+    name.push(BESIDE);
     run_dir.with_file_name(name)
+}
+
+/// Whether a directory is named as one of rehearsals.
+pub(crate) fn is_beside(directory: &Path) -> bool {
+    directory.file_name().is_some_and(|name| name.to_string_lossy().ends_with(BESIDE))
 }

@@ -8,7 +8,7 @@ use super::{Checked, Context, Source, new_run_id};
 use crate::error::{Error, Exit, Side};
 use crate::event::{Events, Stage};
 use crate::kubernetes::ClusterLook;
-use crate::pg::Endpoint;
+use crate::pg::{Endpoint, display_identifier};
 use crate::plan::{Plan, make};
 use crate::preflight::{self, Finding};
 use crate::settings::RunSettings;
@@ -69,6 +69,19 @@ fn volumes(look: &ClusterLook) -> Volumes {
     Volumes { data: look.storage_size, has_wal: look.spec.wal_storage.is_some(), wal: look.wal_size() }
 }
 
+/// The servers whose libraries nobody may see: of an extension that is loaded at the source's start nothing can be told.
+fn hidden_libraries(checked: &Checked) -> impl Iterator<Item = Skipped> {
+    let sides = [(Side::Source, &checked.source), (Side::Target, &checked.target)];
+    let hidden = sides.into_iter().filter(|(_, catalog)| catalog.server.shared_preload_libraries.is_none());
+    hidden.map(|(side, catalog)| Skipped {
+        what: format!("the libraries that the {side}'s server loads at its start"),
+        why: format!(
+            "shared_preload_libraries is hidden from role {}, which is no member of pg_read_all_settings",
+            display_identifier(&catalog.session.role)
+        ),
+    })
+}
+
 fn has_admin(checked: &Checked) -> bool {
     checked.admin.as_ref().is_some_and(|rights| rights.is_superuser)
 }
@@ -81,6 +94,7 @@ impl Context<'_> {
         let mut found = Box::pin(self.look(&checked, &mut told)).await?;
         let objects = Box::pin(self.interruptible(async { Ok(self.objects().await) })).await?;
         found.skipped.extend(objects.skipped.iter().cloned());
+        found.skipped.extend(hidden_libraries(&checked));
         self.safe_point()?;
         let plan = Box::pin(self.plan_if_possible(&mut checked, &mut told)).await?;
         if options.is_deep {

@@ -94,7 +94,16 @@ pub(super) async fn read(
                 let pages =
                     source.tables.iter().find(|known| known.name == table.name).map(|known| known.pages);
                 let pages = pages.filter(|_| has_ranges).unwrap_or(0);
-                let mut places = probe.places(pages, source.server.block_size).await?;
+                let (mut places, are_all) = probe.places(pages, source.server.block_size).await?;
+                if !are_all {
+                    skipped.push(Skipped {
+                        what: format!("further places of {} that cannot be read", table.name),
+                        why: format!(
+                            "{} were found and told; look again when these are mended",
+                            places.len()
+                        ),
+                    });
+                }
                 if places.is_empty() {
                     places.push((None, refusal.words));
                 }
@@ -121,6 +130,9 @@ fn statement(table: &TablePlan) -> String {
     format!("SELECT count({row}) FROM ONLY {}", table.name.sql())
 }
 
+/// A place, if one is known, and what the server says of it.
+type Place = (Option<String>, String);
+
 /// The question whether a table can be read.
 struct Probe<'a> {
     reader: &'a Reader<'a>,
@@ -138,8 +150,8 @@ impl Probe<'_> {
         }
     }
 
-    /// The places that cannot be read, of a table of so many pages.
-    async fn places(&self, pages: u64, block_size: u64) -> Result<Vec<(Option<String>, String)>, ReadError> {
+    /// The places that cannot be read, of a table of so many pages, and whether these are all.
+    async fn places(&self, pages: u64, block_size: u64) -> Result<(Vec<Place>, bool), ReadError> {
         // A row takes a line pointer and a header (`MaxHeapTuplesPerPage` in access/htup_details.h).
         let most_rows = block_size / 28;
         let mut places = Vec::new();
@@ -147,7 +159,7 @@ impl Probe<'_> {
         let mut probes = 0;
         while let Some(piece) = open.pop() {
             if places.len() >= MOST_PLACES || probes >= MOST_PROBES {
-                break;
+                return Ok((places, false));
             }
             probes += 1;
             let Some(refusal) = self.ask(Some(piece)).await? else { continue };
@@ -170,7 +182,7 @@ impl Probe<'_> {
                 }
             }
         }
-        Ok(places)
+        Ok((places, true))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Input, Skipped};
 use crate::catalog::{AvailableExtension, Catalog, Database, Extension, LocaleProvider, TableKind};
 use crate::plan::columns::LEGACY_VECTOR_EXTENSION;
-use crate::plan::vector::hnsw_graph;
+use crate::plan::vector::hnsw_bytes;
 use crate::plan::{Plan, VectorIndexPlan};
 use crate::preflight::libraries;
 
@@ -271,7 +271,7 @@ fn needs(input: &Input<'_>, rows: u64, source_indexes: &[Size]) -> Needs {
         let column =
             columns.iter().find(|found| found.table == index.table && found.column == index.column)?;
         let table = input.source.tables.iter().find(|table| table.name == index.table)?;
-        Some(hnsw_graph(table.estimated_rows.unwrap_or(0), column.dimensions.unwrap_or(0), ""))
+        Some(hnsw_bytes(table.estimated_rows.unwrap_or(0), column.dimensions.unwrap_or(0)))
     };
     let mut sizes: Vec<u64> =
         source_indexes.iter().map(|index| planned(&index.name).unwrap_or(0).max(index.bytes)).collect();

@@ -120,8 +120,12 @@ fn each_situation_is_found_on_real_servers() {
     let (_, result) = Check::new(&slow, &to.database()).result(&["--fence"]);
     assert_said(&result, "long-transactions", &["warning", "psql of", " min ", "pg_terminate_backend("]);
     drop(open);
-    // Without any of it there is nothing of the kind.
+    // Without any of it there is nothing of the kind; what is hidden is not taken for that.
     let (code, result) = Check::new(&from.database(), &to.database()).result(&["--fence"]);
+    assert!(
+        result["summary"]["skipped"].to_string().contains("the libraries that the source's server loads"),
+        "{result:#}"
+    );
     let names: Vec<&str> = SITUATIONS.iter().map(|situation| situation.id.trim_start_matches('!')).collect();
     let others =
         found(&result).into_iter().filter(|(id, _)| names.contains(id) && *id != "target-wraparound");

@@ -120,6 +120,8 @@ fn a_rehearsal_proves_and_measures_the_move_and_leaves_nothing_but_its_report() 
         "the rows, the indexes and a database's own catalogs: {rehearsal}"
     );
     assert!(space("wal_bytes") > 1 << 20, "{rehearsal}");
+    let peak = rehearsal["space"]["peak"]["database_bytes"].as_u64().expect("a superuser may look");
+    assert!(peak > 5 << 20 && peak <= space("database_bytes"), "{rehearsal}");
     assert_eq!(report["conclusion"]["state"], "equal");
     // Later, from the directory alone.
     let told = pgmove().current_dir(ground.directory.path()).arg("report").output().expect("pgmove runs");
@@ -129,6 +131,14 @@ fn a_rehearsal_proves_and_measures_the_move_and_leaves_nothing_but_its_report() 
     }
     let page = std::fs::read_to_string(ground.run_dir().join("report.html")).expect("a page");
     assert!(page.contains("the window will take about 1 minute"), "{page}");
+    // Beside a run, it is the run that is meant.
+    let beside = ground.directory.path().join("pgmove-runs/another");
+    std::fs::create_dir(&beside).expect("a directory");
+    let told =
+        pgmove().current_dir(ground.directory.path()).arg("report").assert().code(2).get_output().clone();
+    let told = String::from_utf8(told.stderr).expect("UTF-8");
+    assert!(told.contains("pgmove-runs/another holds no run"), "{told}");
+    std::fs::remove_dir(&beside).expect("it is empty");
     // A plan says how long the window takes, since that was measured; of another target nothing was.
     ground.target.psql("DROP TABLE kept");
     let plan = Running::start(&mut ground.command("plan", &[])).wait();
@@ -159,6 +169,23 @@ fn without_an_administrator_there_is_no_rehearsal() {
     let ended = Running::start(&mut command).wait();
     ended.assert(3, &["a scratch database needs the administrator's connection", "--target-admin"]);
     assert_eq!(names(ground.directory.path()), Vec::<String>::new());
+}
+
+#[test]
+fn temporary_files_count_wherever_a_server_has_them() {
+    let ground = Ground::new("");
+    let seen = || {
+        let found = ground.target.admin_psql(include_str!("../../sql/scratch/disk.sql"));
+        let (wal, temporary) = found.split_once('|').expect("two columns");
+        (wal.parse::<u64>().expect("bytes"), temporary.parse::<u64>().expect("bytes"))
+    };
+    let (wal, before) = seen();
+    assert!(wal >= 16 << 20, "there is at least one segment: {wal}");
+    // One of a parallel worker, and one of its session alone.
+    let (shared, own) = ("base/pgsql_tmp/pgsql_tmp1.0.fileset", "base/pgsql_tmp/pgsql_tmp1.1");
+    let make = format!("mkdir -p {shared} && cat >{own} && cp {own} {shared}/0.0");
+    ground.target.admin_psql(&format!("COPY (SELECT repeat('x', 99999)) TO PROGRAM '{make}'"));
+    assert_eq!(seen().1, before + 200_000);
 }
 
 #[test]
@@ -207,6 +234,21 @@ fn what_a_killed_rehearsal_has_left_is_dropped_by_the_next_and_what_another_work
     let third = ground.rehearse(&["--run-dir=other"]);
     third.assert(0, &["the window will take"]);
     second.wait().assert(0, &[&format!("scratch database {left} was left"), "the window will take"]);
+    ground.assert_nothing_left();
+}
+
+/// Before it has written a word into its directory, or just after.
+#[test]
+fn a_rehearsal_that_is_killed_at_once_is_in_nobodys_way() {
+    let ground = Ground::new("");
+    let mut running = ground.start(&[]);
+    assert!(running.reaches("check"), "{}", running.output());
+    running.kill();
+    let status = pgmove().current_dir(ground.directory.path()).arg("status").output().expect("pgmove runs");
+    let status = String::from_utf8(status.stdout).expect("UTF-8");
+    assert!(status.contains("rehearse again") && status.contains("a rehearsal: "), "{status}");
+    assert!(!status.contains("--resume"), "{status}");
+    ground.rehearse(&[]).assert(0, &["the window will take"]);
     ground.assert_nothing_left();
 }
 
@@ -284,4 +326,8 @@ fn the_library_is_rehearsed_with_its_embeddings() {
     let ground = Ground::of(SMALL.fill(&from, Vectors::of(&from)), 18);
     ground.rehearse(&[]).assert(0, &["equal: ", "vector searches", "the window will take about"]);
     ground.assert_nothing_left();
+    let versions = &ground.report()["processes"][0]["checked"]["versions"]["extensions"];
+    let is_made =
+        |found: &Value| found["name"] == "vchord" && found["source"] == "none" && found["target"].is_string();
+    assert!(versions.as_array().expect("a list").iter().any(is_made), "{versions}");
 }
