@@ -18,11 +18,11 @@ Exit codes:
   2    usage or settings
   3    refused by the check; nothing was written
   4    verification found a difference
-  5    stopped; go on with --resume (verify, rehearse, fence and unfence: run again)
+  5    stopped; go on with --resume (only a run and a restore have it: else run again)
   6    failed, and rolled back: the source can be written again; go on with --resume
   7    failed, must start over; the message says what is left where
-  8    equal as far as compared, but something was not compared; fenced, but sessions can write
-  130  interrupted at a safe point; go on with --resume (a dump and a rehearsal begin anew)";
+  8    equal, but not all was compared; fenced, but sessions can write; rolled back in part
+  130  interrupted at a safe point; go on as after a 5";
 
 /// The end of every page of a command that connects.
 macro_rules! with_passwords {

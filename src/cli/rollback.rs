@@ -21,7 +21,7 @@ Examples:
   Put back what a freeze in this namespace has changed, from any machine:
     pgmove rollback -n media
   By the journal of the freeze, which knows every object:
-    pgmove rollback --run-dir pgmove-runs/immich-postgres
+    pgmove rollback --run-dir pgmove-runs/immich
 
 Each object says in its annotation pgmove/frozen what it was before. A field that somebody has set to something else
 since then keeps that value, and is listed with who set it. Refused while a run works on the source. A fence of the
