@@ -75,7 +75,7 @@ impl Fault for FormerUnknown {
 
     fn hint(&self) -> Option<String> {
         Some(format!(
-            "the journal's record \"fence\" has the \"former\" value; put it back by hand, on the source: ALTER DATABASE {} \
+            "the journal's record \"fence\" has the \"former\" value; put it back by hand, on the source, from another database (postgres): ALTER DATABASE {} \
              SET default_transaction_read_only TO that value; or, if it is null: RESET default_transaction_read_only",
             quote_identifier(&self.database)
         ))
@@ -101,6 +101,10 @@ pub(super) async fn unfence(options: &Unfence, stop: &CancellationToken) -> Resu
     let (source, path) = (&endpoint.conninfo, path.display());
     let line = match lifted {
         Lifted::Restored => format!("{source} accepts writes as before the fence"),
+        Lifted::RestoredReadOnly => format!(
+            "{source} refuses writes still: it did before the fence that is recorded in {path}; if another run has fenced it, \
+             pgmove unfence with that run's directory"
+        ),
         Lifted::Removed => format!("{source}: no fence is recorded in {path}; the setting was removed"),
         Lifted::NotOurs => format!(
             "{source} refuses writes still, but the fence recorded in {path} was lifted before: the setting is \
@@ -108,5 +112,7 @@ pub(super) async fn unfence(options: &Unfence, stop: &CancellationToken) -> Resu
         ),
         Lifted::NotFenced => format!("{source}: no fence stands; nothing was changed"),
     };
-    Ok(Ended { lines: vec![line], ..Ended::default() })
+    let is_open = !matches!(lifted, Lifted::RestoredReadOnly | Lifted::NotOurs);
+    let exit = if is_open { Exit::Done } else { Exit::NotAllCompared };
+    Ok(Ended { exit, lines: vec![line], ..Ended::default() })
 }

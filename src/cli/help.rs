@@ -140,7 +140,9 @@ Examples:
   The same for a run with a run directory of its own:
     pgmove unfence --source postgres://immich@old/immich --run-dir /backup/run
 
-Sessions that began under the fence refuse writes until they connect again."
+Sessions that began under the fence refuse writes until they connect again.
+
+Exit code 8 means that the source refuses writes still, by a setting from before the fence or of somebody else."
 );
 
 pub(super) const VERIFY: &str = with_passwords!(

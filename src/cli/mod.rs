@@ -25,6 +25,7 @@ mod unreached;
 
 use std::env;
 use std::ffi::OsString;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use futures_util::future::OptionFuture;
@@ -43,6 +44,22 @@ use screen::Screen;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    ExitCode::from(guarded(run).code())
+}
+
+/// A panic has said what it is on the standard error; what it means for the work is said here.
+fn guarded(work: impl FnOnce() -> Exit + UnwindSafe) -> Exit {
+    catch_unwind(work).unwrap_or_else(|_| {
+        report::complain(
+            "error: that was a defect of pgmove: please report it, with the lines above\n  \
+             next: a run goes on with --resume; `pgmove status` says what stands\n  \
+             exit code 1: internal error\n",
+        );
+        Exit::Internal
+    })
+}
+
+fn run() -> Exit {
     let typed: Vec<OsString> = env::args_os().collect();
     let Settled { arguments, layers, notes } = match layers::settle(&typed, env::vars_os().collect()) {
         Ok(settled) => settled,
@@ -76,20 +93,20 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(ended) => {
             show(&ended, &timings, screen);
-            ExitCode::from(ended.exit.code())
+            ended.exit
         }
         Err(failed) => fail(&failed, screen),
     }
 }
 
-fn fail(Failed { error, again }: &Failed, screen: Screen) -> ExitCode {
+fn fail(Failed { error, again }: &Failed, screen: Screen) -> Exit {
     if screen.output == Output::Json {
         let result = CommandResult { error: Some(error.into()), ..CommandResult::new(error.exit) };
         report::print(&result.line());
     } else {
         report::complain(&report::error(error, *again, screen.stderr));
     }
-    ExitCode::from(error.exit.code())
+    error.exit
 }
 
 fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
@@ -220,4 +237,15 @@ fn log(verbose: u8, listener: &Listener) {
         .with_writer(move || writer.clone())
         .without_time()
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_by_its_exit_code() {
+        assert_eq!(guarded(|| panic!("a defect")), Exit::Internal);
+        assert_eq!(guarded(|| Exit::Refused), Exit::Refused);
+    }
 }

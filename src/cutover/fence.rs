@@ -120,6 +120,8 @@ pub async fn fence(
 pub enum Lifted {
     /// The recorded former value was put back.
     Restored,
+    /// So it was, and that refuses writes too: there was another fence before.
+    RestoredReadOnly,
     /// None was recorded; the setting was removed.
     Removed,
     /// There was no fence; nothing was changed.
@@ -143,9 +145,13 @@ pub async fn unfence(
     let lifted = match recorded(records, &database) {
         Some(former) => {
             set(&session, &database.name, former.as_deref()).await.map_err(altering)?;
-            Lifted::Restored
+            if former.is_some_and(|value| is_on(&value)) {
+                Lifted::RestoredReadOnly
+            } else {
+                Lifted::Restored
+            }
         }
-        None if setting(&session).await?.is_none_or(|value| value != "on") => Lifted::NotFenced,
+        None if !setting(&session).await?.is_some_and(|value| is_on(&value)) => Lifted::NotFenced,
         // What stands now is the former value, or somebody else's.
         None if is_lifted => Lifted::NotOurs,
         None => {
@@ -153,7 +159,7 @@ pub async fn unfence(
             Lifted::Removed
         }
     };
-    if let Some(run) = run.filter(|_| lifted == Lifted::Restored) {
+    if let Some(run) = run.filter(|_| matches!(lifted, Lifted::Restored | Lifted::RestoredReadOnly)) {
         run.append(Record::Unfenced { database }).map_err(FenceError::Unrecorded)?;
     }
     session.close().await;
@@ -187,6 +193,14 @@ pub async fn unmark(session: &Session, database: &str, run: &RunDirectory) -> Re
     });
     set(session, database, former.flatten().as_deref()).await?;
     Ok(())
+}
+
+/// Whether a boolean setting's value is true, as PostgreSQL reads it.
+fn is_on(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    value == "on"
+        || value == "1"
+        || ["true", "yes"].iter().any(|word| !value.is_empty() && word.starts_with(&value))
 }
 
 async fn setting(session: &Session) -> Result<Option<String>, SessionError> {
@@ -261,6 +275,12 @@ async fn end_others(session: &Session, own: &str, begun_before: &str) -> Result<
 mod tests {
     use super::*;
     use crate::pg::Oid;
+
+    #[test]
+    fn a_setting_is_read_as_postgresql_reads_it() {
+        assert!(["on", "ON", "1", "true", "t", "Yes", "y"].iter().all(|value| is_on(value)));
+        assert!(["off", "0", "false", "no", "", "o", "truer"].iter().all(|value| !is_on(value)));
+    }
 
     #[test]
     fn a_journal_tells_the_fences_of_two_servers_apart() {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::catalog::DatabaseIdentity;
+use crate::cutover::freeze;
 use crate::error::{Class, Fault};
 use crate::journal::{self, JournalError, PLAN, Record};
 use crate::plan::Plan;
@@ -47,6 +48,8 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// The databases that are fenced: they refuse writes.
     pub fenced: Vec<String>,
+    /// What is frozen in Kubernetes, an object each.
+    pub frozen: Vec<String>,
     /// The target's database, while it is read-only by default because no verdict was reached.
     pub marked: Option<String>,
 }
@@ -224,6 +227,7 @@ pub fn status(directory: &Path) -> Result<Status, StatusError> {
         lanes,
         warnings: last.map(|process| latest(&process.warnings)).unwrap_or_default(),
         fenced: fenced(&records),
+        frozen: freeze::recorded(&records).iter().map(ToString::to_string).collect(),
         marked: mark.flatten(),
         is_rehearsal: rehearsed || is_rehearsal(&records),
         conclusion,
@@ -287,6 +291,11 @@ impl Status {
         if let Some(database) = &self.marked {
             let text = "is read-only by default until the run has its verdict";
             page.wrap(&mut out, "target   ", &format!("database {} {text}", escape(database)));
+        }
+        if !self.frozen.is_empty() {
+            let back = format!("pgmove rollback --run-dir {}", directory.display());
+            let text = format!("{} are frozen; to put them back: {back}", self.frozen.join(", "));
+            page.wrap(&mut out, "cluster  ", &escape(&text));
         }
         for database in &self.fenced {
             let lift = format!("pgmove unfence --source SOURCE --run-dir {}", directory.display());

@@ -2,7 +2,7 @@
 
 use super::{Context, resume};
 use crate::catalog::DatabaseIdentity;
-use crate::cutover::fence::{self, FenceError};
+use crate::cutover::fence::{self, FenceError, Lifted};
 use crate::error::{Error, Exit, Side};
 use crate::event::Stage;
 use crate::journal::RunDirectory;
@@ -36,8 +36,11 @@ impl Context<'_> {
             let found = DatabaseIdentity::read(&session.client, Side::Source).await;
             let found = found.map_err(|error| Error::new(Exit::Resumable, error))?;
             resume::is_same_database(directory.records(), Side::Source, &found)?;
-            fence::unfence(session, source, Some(directory)).await.map_err(failed)?;
-            self.events.warn("the fence was lifted again: the source accepts writes as before");
+            let lifted = fence::unfence(session, source, Some(directory)).await.map_err(failed)?;
+            self.events.warn(match lifted {
+                Lifted::Restored => "the fence was lifted again: the source accepts writes as before",
+                _ => "the fence was lifted again: the source refuses writes by default, as before",
+            });
         }
         Ok(())
     }

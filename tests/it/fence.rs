@@ -148,3 +148,26 @@ fn a_run_that_stops_says_that_the_source_is_fenced() {
     run.run(&["--retries=0"]).assert(5, &["the source is fenced still", "pgmove unfence"]);
     assert!(is_fenced(&source));
 }
+
+/// Two directories, of which each has kept what it found.
+#[test]
+fn a_fence_over_another_one_does_not_say_that_it_opens_the_source() {
+    let source = source("");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let told = |command: &str, run_dir: &str| {
+        let output = pgmove()
+            .current_dir(directory.path())
+            .args([command, "--source", &source.uri(), "--run-dir", run_dir])
+            .output()
+            .expect("pgmove runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    assert_eq!(told("fence", "first").0, Some(0));
+    assert_eq!(told("fence", "second").0, Some(0));
+    let (code, said) = told("unfence", "second");
+    assert!(code == Some(8) && said.contains("refuses writes still"), "{code:?} {said}");
+    assert!(is_fenced(&source));
+    let (code, said) = told("unfence", "first");
+    assert!(code == Some(0) && said.contains("accepts writes as before"), "{code:?} {said}");
+    assert!(!is_fenced(&source));
+}

@@ -25,6 +25,7 @@ mod namespace;
 mod privileges;
 mod rbac;
 mod rbac_freeze;
+mod rehearsing;
 mod stand_in;
 mod tap;
 mod tunnel;

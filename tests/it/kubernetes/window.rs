@@ -110,6 +110,10 @@ fn a_run_that_fails_says_the_way_back_or_goes_it() {
         .assert(5, &["the application is frozen still", "the source is fenced still", "pgmove rollback"]);
     assert_eq!(standing(&world.namespace), (json!(0), json!(true)));
     assert!(refuses_writes(&source));
+    let status = pgmove().args(["status", "--run-dir"]).arg(run.run_dir()).output().expect("pgmove runs");
+    let status = String::from_utf8(status.stdout).expect("UTF-8");
+    let status = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(status.contains("are frozen; to put them back: pgmove rollback"), "{status}");
 
     // What was frozen and fenced is known, whether or not that is asked for again.
     let mut run = run;
