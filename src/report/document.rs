@@ -5,7 +5,7 @@
 
 mod parts;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Exit};
 use crate::plan::{NotCarried, Plan};
@@ -22,10 +22,21 @@ use crate::verify::{Check, Comparison, TableResult, VectorSearchResult};
 /// The version of the format.
 pub const VERSION: u32 = 1;
 
+/// A later format may say the same words of other things.
+fn this_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let version = u32::deserialize(deserializer)?;
+    if version <= VERSION {
+        return Ok(version);
+    }
+    let words = format!("its format is version {version}, and this pgmove reads up to {VERSION}");
+    Err(serde::de::Error::custom(words))
+}
+
 /// What a run has come to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`VERSION`].
+    #[serde(deserialize_with = "this_version")]
     pub version: u32,
     /// The run's id.
     pub run: String,

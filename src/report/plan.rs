@@ -48,7 +48,7 @@ pub fn plan(document: &Document, is_verbose: bool, page: Page) -> String {
         page.wrap(&mut out, "admin ", &escape(admin));
     }
     replaced(plan, page, &mut out);
-    schema(plan, page, &mut out);
+    schema(plan, is_verbose, page, &mut out);
     copy(plan, is_verbose, page, &mut out);
     indexes(plan, document.workers, is_verbose, page, &mut out);
     finish(plan, is_verbose, page, &mut out);
@@ -132,9 +132,12 @@ fn replaced(plan: &Plan, page: Page, out: &mut String) {
     }
 }
 
-fn schema(plan: &Plan, page: Page, out: &mut String) {
+fn schema(plan: &Plan, is_verbose: bool, page: Page, out: &mut String) {
     let steps = steps(plan, |phase| matches!(phase, Phase::PreData));
     head(page, out, "schema", &count(steps.len() as u64, "step", "steps"));
+    if is_verbose {
+        in_order(&steps, page, out);
+    }
     for step in steps.iter().filter(|step| step.route == Route::Operator) {
         page.wrap(out, "  by the operator, from a Database resource: ", &escape(&step.object));
     }
@@ -217,6 +220,11 @@ fn indexes(plan: &Plan, workers: u32, is_verbose: bool, page: Page, out: &mut St
     );
     page.wrap(out, "  ", &text);
     by_memory(&steps, is_verbose, page, out);
+    if is_verbose {
+        let of_key = |step: &&&Step| matches!(step.phase, Phase::ForeignKey { .. });
+        let foreign_keys: Vec<&Step> = steps.iter().filter(of_key).copied().collect();
+        in_order(&foreign_keys, page, out);
+    }
     let vectors: Vec<Vec<String>> = steps
         .iter()
         .filter_map(|step| Some((step, step.vector_index.as_ref()?)))
@@ -235,6 +243,14 @@ fn indexes(plan: &Plan, workers: u32, is_verbose: bool, page: Page, out: &mut St
         indent(out, &grid(page, &["vector index", "column", "method", ">lists", ">memory"], &vectors));
     }
     admin(&steps, page, out);
+}
+
+/// What the steps make, in their order.
+fn in_order(steps: &[&Step], page: Page, out: &mut String) {
+    let names: Vec<String> = steps.iter().map(|step| escape(&step.object).to_string()).collect();
+    if !names.is_empty() {
+        page.wrap(out, "  ", &format!("in order: {}", names.join(", ")));
+    }
 }
 
 /// How many builds get how much memory.

@@ -252,20 +252,8 @@ mod tests {
 
     #[test]
     fn a_rehearsal_for_a_person() {
-        let rehearsal = Rehearsal {
-            target: "app@new:5432/app".into(),
-            max_rate: None,
-            window: Some(Window::of(
-                &process(&[(0, Stage::Copy, 0.0, 300.0), (0, Stage::Indexes, 300.0, 900.0)]),
-                None,
-            )),
-            space: Some(Space {
-                database_bytes: 3 << 30,
-                wal_bytes: 4 << 30,
-                temporary_bytes: 1 << 20,
-                peak: Peak { database_bytes: 3 << 30, wal_bytes: 1 << 30, temporary_bytes: 1 << 19 },
-            }),
-        };
+        let process = process(&[(0, Stage::Copy, 0.0, 300.0), (0, Stage::Indexes, 300.0, 900.0)]);
+        let rehearsal = Rehearsal { window: Some(Window::of(&process, None)), ..sample::rehearsal() };
         insta::assert_snapshot!(rehearsal.text(sample::PAGE));
     }
 

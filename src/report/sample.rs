@@ -23,7 +23,7 @@ use crate::schema::{Change, Rewrite};
 use crate::settings::Choices;
 use crate::verify::{Aspect, Comparison, Outcome, TableResult, VectorSearchResult};
 
-pub(crate) use reports::{report, stopped};
+pub(crate) use reports::{rehearsal, report, stopped};
 
 pub(super) const PAGE: Page = Page { width: 100, is_coloured: false };
 

@@ -2,7 +2,7 @@
 
 use super::prepare::{Prepared, scratch};
 use super::rehearse::directory_beside;
-use super::{Checked, Context, Source, resume};
+use super::{Checked, Context, Source, reporting, resume};
 use crate::catalog::{AvailableExtension, Extension};
 use crate::error::Error;
 use crate::event::ExtensionVersions;
@@ -14,6 +14,9 @@ use crate::preflight::{Finding, Severity};
 use crate::report::Report;
 use crate::report::files::{self, REPORT};
 use crate::transfer::snapshot::Snapshot;
+
+/// What else makes a window longer or shorter.
+const DECISIVE: [&str; 5] = ["jobs", "chunk-size", "index-memory", "vector-index", "owner"];
 
 impl Context<'_> {
     /// The plan as a document.
@@ -68,7 +71,16 @@ impl Context<'_> {
             reason = "a window has few seconds"
         )]
         let seconds = window.seconds.ceil() as u64;
-        Some((seconds, format!("as long as the rehearsal of {when} took{limit}")))
+        let now = reporting::settings(self.settings, &self.choices);
+        let before = &report.history.processes.last()?.settings;
+        let others: Vec<String> = DECISIVE
+            .into_iter()
+            .filter(|option| before.get(*option) != now.get(*option))
+            .map(|option| format!("--{option}"))
+            .collect();
+        let others =
+            if others.is_empty() { String::new() } else { format!(", with another {}", others.join(", ")) };
+        Some((seconds, format!("as long as the rehearsal of {when} took{limit}{others}")))
     }
 
     /// What only a plan shows, and keeps a run from it, asked before a freeze stops the application in vain: that it is not

@@ -122,7 +122,7 @@ fn of(
 }
 
 /// What a process was told, by option.
-fn settings(settings: &RunSettings, choices: &Choices) -> BTreeMap<String, String> {
+pub(super) fn settings(settings: &RunSettings, choices: &Choices) -> BTreeMap<String, String> {
     const MIB: u64 = 1024 * 1024;
     let by_itself =
         |value: Option<u64>| value.map_or("decided by pgmove".to_owned(), |value| value.to_string());

@@ -151,6 +151,11 @@ fn a_run_does_what_its_plan_says() {
     for key in ["jobs", "index_memory", "search_path", "rewrites", "not_carried"] {
         assert_eq!(done[key], planned[key], "{key}");
     }
+    let statements = |plan: &Value| -> Vec<[Value; 3]> {
+        let steps = plan["steps"].as_array().expect("steps").iter();
+        steps.map(|step| ["object", "route", "statements"].map(|key| step[key].clone())).collect()
+    };
+    assert_eq!(statements(&done), statements(&planned));
     let chunks = |plan: &Value| -> Vec<Value> {
         plan["tables"].as_array().expect("tables").iter().map(|table| table["chunks"].clone()).collect()
     };

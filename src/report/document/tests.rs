@@ -1,9 +1,11 @@
 use super::*;
+use crate::report::rehearsal::REHEARSE_AGAIN;
 use crate::report::sample;
 
 #[test]
 fn what_is_read_back_is_what_was_written() {
-    for report in [sample::report(&sample::different()), sample::stopped()] {
+    let rehearsed = sample::stopped().of_rehearsal(sample::rehearsal(), Again::Anew(REHEARSE_AGAIN));
+    for report in [sample::report(&sample::different()), sample::stopped(), rehearsed] {
         let read: Report = serde_json::from_str(&document(&report)).expect("it is JSON");
         assert_eq!(read, report);
         assert_eq!(document(&read), document(&report));
@@ -36,7 +38,8 @@ fn fields(value: &serde_json::Value, found: &mut std::collections::BTreeSet<Stri
 #[test]
 fn every_field_is_described() {
     let mut found = std::collections::BTreeSet::new();
-    for report in [sample::report(&sample::different()), sample::stopped()] {
+    let rehearsed = sample::stopped().of_rehearsal(sample::rehearsal(), Again::Anew(REHEARSE_AGAIN));
+    for report in [sample::report(&sample::different()), sample::stopped(), rehearsed] {
         fields(&serde_json::to_value(report).expect("plain data"), &mut found);
     }
     let text = include_str!("../../../docs/report.md");
@@ -58,6 +61,15 @@ fn it_tells_of_the_comparison_that_it_is_made_of() {
     };
     assert_eq!(sorted(&found), sorted(&comparison));
     assert_eq!(sample::stopped().comparison(), None);
+}
+
+#[test]
+fn a_later_format_is_not_taken_for_this_one() {
+    let mut value = serde_json::to_value(sample::stopped()).expect("plain data");
+    assert!(serde_json::from_value::<Report>(value.clone()).is_ok());
+    value["version"] = (VERSION + 1).into();
+    let refused = serde_json::from_value::<Report>(value).expect_err("it is later");
+    assert!(refused.to_string().contains("reads up to"), "{refused}");
 }
 
 #[test]

@@ -10,6 +10,15 @@ fn body(report: &Report) -> String {
     page.replace("><", ">\n<")
 }
 
+/// Whether they do what they are for, only a browser tells.
+#[test]
+fn a_page_has_styles_for_phones_and_for_paper() {
+    let page = page(&sample::report(&sample::equal()));
+    for rule in ["@media screen and (max-width: 44rem) {", "@media print {", "name=\"viewport\""] {
+        assert!(page.contains(rule), "{rule}");
+    }
+}
+
 #[test]
 fn a_proven_move() {
     insta::assert_snapshot!(body(&sample::report(&sample::equal())));

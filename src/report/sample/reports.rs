@@ -8,6 +8,7 @@ use crate::preflight::Severity;
 use crate::report::document::{Conclusion, Parts, Report};
 use crate::report::process::{Ending, Process, Recording};
 use crate::report::recorder::History;
+use crate::report::rehearsal::{Part, Peak, Rehearsal, Space, Window};
 use crate::report::verdict::sentence;
 use crate::verify::Comparison;
 
@@ -47,6 +48,22 @@ pub(crate) fn report(comparison: &Comparison) -> Report {
         findings: &[],
         history: history.ended(Ending { exit: exit.code(), sentence }),
     })
+}
+
+/// A rehearsal that took a minute.
+pub(crate) fn rehearsal() -> Rehearsal {
+    let part = Part { name: "comparing".into(), seconds: 60.0 };
+    Rehearsal {
+        target: "app@new:5432/app".into(),
+        max_rate: None,
+        window: Some(Window { seconds: 60.0, parts: vec![part], shorter: vec![] }),
+        space: Some(Space {
+            database_bytes: 3 << 30,
+            wal_bytes: 4 << 30,
+            temporary_bytes: 1 << 20,
+            peak: Peak { database_bytes: 3 << 30, wal_bytes: 1 << 30, temporary_bytes: 1 << 19 },
+        }),
+    }
 }
 
 /// The report of a run that an error stopped before it was compared.
