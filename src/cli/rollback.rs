@@ -96,6 +96,7 @@ pub(super) async fn rollback(options: &Arguments, events: &Events) -> Result<End
     let rollback = Rollback {
         namespaces: namespace.cloned().into_iter().collect(),
         known: recorded(records),
+        kept: vec![],
         holder: Holder {
             run: recorded_run.clone().unwrap_or_else(run::new_run_id),
             place: connections::place(),

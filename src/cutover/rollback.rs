@@ -36,6 +36,8 @@ pub struct Rollback {
     pub namespaces: Vec<String>,
     /// Objects that are known from a journal.
     pub known: Vec<ObjectKey>,
+    /// Objects that stay frozen.
+    pub kept: Vec<ObjectKey>,
     /// Only what this run has frozen; without it, what any run has.
     pub run: Option<String>,
     /// Who rolls back.
@@ -161,6 +163,7 @@ impl Rollback {
         let known: BTreeSet<ObjectKey> = self.known.iter().cloned().chain(listed).collect();
         let is_told = journal.is_some() || !self.known.is_empty() || !leases.is_empty();
         let mut objects = self.search(&known, is_told, &mut found).await?;
+        objects.retain(|(object, _)| !self.kept.contains(object));
         objects.sort_by_key(|(object, order)| std::cmp::Reverse((rank(&object.kind), *order)));
         for (object, _) in objects {
             let is_settled = match self.restore(&object, events).await {
@@ -185,7 +188,7 @@ impl Rollback {
             }
         }
         // While something is left to do, it tells the next rollback where.
-        let is_done = found.failed.is_empty() && found.unsearched.is_empty();
+        let is_done = found.failed.is_empty() && found.unsearched.is_empty() && self.kept.is_empty();
         for lease in leases {
             if is_done { lease.remove().await? } else { lease.release().await? }
         }

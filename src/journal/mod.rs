@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::catalog::{DatabaseIdentity, SourceState};
+use crate::cutover::freeze;
 use crate::cutover::object::ObjectKey;
 use crate::cutover::record::Change;
 use crate::error::{Class, Fault, Side};
@@ -336,16 +337,26 @@ impl RunDirectory {
     }
 
     /// Removes the files of a run that has nothing to go on from, and the directory if this process has made it
-    /// and nothing else is in it; a fence from before the run stays recorded. What cannot be removed is left.
-    pub fn remove(self) {
+    /// and nothing else is in it; a fence or freeze from before the run stays recorded, and what of it the run has put
+    /// back. What cannot be removed is left.
+    pub fn remove(mut self) {
         for name in [DUMP, SCHEMA, PLAN] {
             let _ = std::fs::remove_file(self.path.join(name));
             let _ = std::fs::remove_file(self.part(name));
         }
-        let _ = match self.before_run {
+        let fences = self.records.iter().take_while(|record| is_of_fence(record)).count();
+        let (before, of_run) = self.records.split_at(fences);
+        let before = freeze::recorded(before);
+        let is_of_before =
+            |record: &&Record| matches!(record, Record::Thawed { object } if before.contains(object));
+        let thawed: Vec<Record> = of_run.iter().filter(is_of_before).cloned().collect();
+        let cut = match self.before_run {
             0 => std::fs::remove_file(self.path.join(JOURNAL)),
             length => self.journal.set_len(length as u64),
         };
+        if cut.is_ok() && self.before_run > 0 {
+            let _ = thawed.into_iter().try_for_each(|record| self.append(record));
+        }
         if self.is_made {
             let _ = std::fs::remove_dir(&self.path);
         }

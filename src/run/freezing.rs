@@ -128,8 +128,8 @@ impl Context<'_> {
         }
     }
 
-    /// What a refused run leaves is what was there before it: its own fence and freeze are undone, earlier ones stay. What
-    /// is not undone is told; gives whether all is.
+    /// What a refused run leaves is what was there before it: its own fence and freeze are undone, earlier ones stay, unless
+    /// it was asked to go back. What is not undone is told; gives whether all is.
     pub(super) async fn back_out(&self, directory: &mut RunDirectory) -> bool {
         let undoing = async {
             // First, since it has the Lease: what another run holds by now is not unfenced under it.
@@ -152,16 +152,23 @@ impl Context<'_> {
     }
 
     async fn thaw(&self, directory: &mut RunDirectory) -> Result<(), Error> {
-        let known = freeze::recorded(resume::own(directory.records()));
+        let records = directory.records();
+        let standing = freeze::recorded(resume::own(records));
+        let known = match self.settings.on_failure {
+            OnFailure::Keep => resume::frozen_itself(records),
+            OnFailure::Rollback => standing.clone(),
+        };
         if known.is_empty() {
             return Ok(());
         }
+        let kept: Vec<_> = standing.into_iter().filter(|object| !known.contains(object)).collect();
         let Some(route) = self.route() else { return Err(Error::new(Exit::Usage, NoObject)) };
         let place = self.settings.freeze.clone().unwrap_or_else(again).place;
         let rollback = Rollback {
             server: route.server.clone(),
             namespaces: vec![],
             known,
+            kept: kept.clone(),
             run: Some(self.run.clone()),
             holder: Holder { run: self.run.clone(), place },
         };
@@ -170,7 +177,11 @@ impl Context<'_> {
         if !found.is_complete() {
             return Err(Error::new(Exit::Resumable, NotThawed(left(&found))));
         }
-        self.events.warn("what was frozen is put back: the application runs on the source as before");
+        self.events.warn(if kept.is_empty() {
+            "what was frozen is put back: the application runs on the source as before"
+        } else {
+            "what the run itself has frozen is put back"
+        });
         Ok(())
     }
 
@@ -210,10 +221,11 @@ impl Context<'_> {
     }
 }
 
-/// What a run has changed outside its directory, with the way back. `way` are the options that lead to the cluster.
+/// What a run, or a freeze before it, has changed outside its directory, with the way back. `way` are the options that lead
+/// to the cluster.
 fn what_stands(records: &[Record], path: &Path, way: &str) -> Vec<String> {
     let path = path.display();
-    let frozen = !freeze::recorded(resume::own(records)).is_empty();
+    let frozen = !freeze::recorded(records).is_empty();
     let frozen = frozen.then(|| format!("the application is frozen still; to let it run on the source again: pgmove rollback{way} --run-dir {path}"));
     let fenced = resume::is_fenced(records).then(|| {
         format!("the source is fenced still and refuses writes; to lift the fence: pgmove unfence --source SOURCE --run-dir {path}")
@@ -239,7 +251,7 @@ pub(crate) fn begun(path: &Path, way: &str) -> Option<Begun> {
         Record::Started { source, target, .. } => Some([source.clone(), target.clone()]),
         _ => None,
     })?;
-    let has_written = resume::has_written(&records);
+    let has_written = resume::has_written(&records) || resume::keeps_away(&records);
     Some(Begun { endpoints, has_written, standing: what_stands(&records, path, way) })
 }
 

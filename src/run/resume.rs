@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Checked, Context, Source, append, prepare};
 use crate::catalog::{DatabaseIdentity, SourceState};
+use crate::cutover::object::ObjectKey;
 use crate::cutover::{fence, freeze};
 use crate::error::{Error, Exit, Side};
 use crate::journal::{PLAN, Record, RunDirectory, Settled};
@@ -51,9 +52,19 @@ pub(super) fn own(records: &[Record]) -> &[Record] {
     &records[start.unwrap_or(records.len())..]
 }
 
-/// Whether something that the run has changed outside its directory still stands.
+/// Whether something that the run has changed outside its directory still stands; a freeze that it has taken over was there
+/// before it.
 pub(super) fn has_written(records: &[Record]) -> bool {
-    has_written_target(records) || keeps_away(records)
+    has_written_target(records) || is_fenced(records) || !frozen_itself(records).is_empty()
+}
+
+/// What the run has frozen and still is, but for what it has taken over from `pgmove freeze`.
+pub(super) fn frozen_itself(records: &[Record]) -> Vec<ObjectKey> {
+    let own = own(records);
+    let before = freeze::recorded(&records[..records.len() - own.len()]);
+    let mut standing = freeze::recorded(own);
+    standing.retain(|object| !before.contains(object));
+    standing
 }
 
 /// Whether a freeze or a fence of the run itself stands.

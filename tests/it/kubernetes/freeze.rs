@@ -209,6 +209,7 @@ async fn roll_back(namespace: &Namespace, run: &str) -> Restoration {
         server: server(&namespace.cluster.kubeconfig, &namespace.name).await,
         namespaces: vec![namespace.name.clone()],
         known: vec![],
+        kept: vec![],
         run: None,
         holder: Holder { run: run.to_owned(), place: "test@there, process 2".to_owned() },
     };
@@ -453,6 +454,7 @@ async fn a_rollback_finds_the_objects_by_journal_or_by_search() {
                 vec![]
             },
             run: with_journal.then(|| "run-1".to_owned()),
+            kept: vec![],
             holder: Holder { run: "run-1".to_owned(), place: "test@here, process 1".to_owned() },
         };
         let journal = with_journal.then_some(&mut run.journal);
@@ -483,6 +485,7 @@ async fn a_rollback_by_the_journal_of_another_cluster_is_refused_and_forgets_not
         namespaces: vec![],
         known,
         run: Some("run-1".to_owned()),
+        kept: vec![],
         holder: Holder { run: "run-1".to_owned(), place: "test@here, process 1".to_owned() },
     };
     // There, objects of these names have UIDs of their own.

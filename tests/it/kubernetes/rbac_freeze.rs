@@ -160,6 +160,7 @@ impl World {
             server,
             namespaces: vec![self.home.name.clone()],
             known: plan.changes.iter().map(|change| change.object.clone()).collect(),
+            kept: vec![],
             run: None,
             holder: holder(),
         }

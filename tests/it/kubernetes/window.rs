@@ -348,3 +348,42 @@ fn a_freeze_that_was_taken_over_goes_back_with_its_run() {
     here(&["run", from, to, "--resume", "--on-failure=rollback"]).assert(6, &["what was frozen is put back"]);
     assert_eq!(standing(&world.namespace).0, json!(2));
 }
+#[test]
+fn a_run_that_is_refused_leaves_the_freeze_that_it_has_taken_over() {
+    let source = source("");
+    let (world, directory) = frozen_by_hand(&source);
+    let here = |arguments: &[&str]| world.pgmove(directory.path(), arguments);
+    let [from, to] = SIDES;
+    let run_dir = directory.path().join("pgmove-runs").join(&source.name);
+    let journal = || fs::read_to_string(run_dir.join("journal.jsonl")).expect("a journal");
+    let before = journal();
+    // Another run works on the target.
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let other = runtime.block_on(world.target.connect());
+    let lock = include_str!("../../../sql/session/lock.sql");
+    runtime.block_on(other.batch_execute(lock)).expect("nobody holds it");
+    let run = ["run", from, to, "--freeze", "--fence", "--workload=cronjob/backup"];
+    let way = format!("-n {} --run-dir pgmove-runs/{}", world.namespace.name, source.name);
+    here(&run).assert(
+        3,
+        &[
+            "another pgmove works on database",
+            "what the run itself has frozen is put back",
+            "the fence was lifted again",
+            "the application is frozen still",
+            &way,
+        ],
+    );
+    assert_eq!(standing(&world.namespace), (json!(0), json!(false)), "as `pgmove freeze` has left it");
+    assert!(!refuses_writes(&source));
+    assert_eq!(journal(), before);
+
+    // Unless it was asked to go back, of which the journal knows too.
+    let back = here(&[&run[..], &["--on-failure=rollback"]].concat());
+    back.assert(3, &["another pgmove works on database", "what was frozen is put back"]);
+    assert!(!back.output.contains("frozen still"), "{}", back.output);
+    assert_eq!(standing(&world.namespace), (json!(2), json!(false)));
+    let added = journal().strip_prefix(&before).expect("what was there before").to_owned();
+    assert!(added.contains(r#""record":"thawed""#) && added.contains("immich-server"), "{added}");
+}
+
