@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 use super::endpoints::{Cluster, ObjectOptions};
-use crate::error::{Error, Exit, Fault};
+use crate::error::{Class, Error, Exit, Fault};
 use crate::kubernetes::{self, Access, Account, ApiServer, Kind, Kubeconfig, ObjectRef, Route};
 use crate::pg::ConnInfo;
 use crate::pg::conninfo::{RootCertificates, SslMode};
@@ -30,7 +30,11 @@ impl Cluster {
 }
 
 pub(super) async fn connect(access: &Access) -> Result<ApiServer, Error> {
-    ApiServer::connect(access).await.map_err(|error| Error::new(Exit::Usage, error))
+    ApiServer::connect(access).await.map_err(|error| {
+        // A login that has ended is no setting, and another one is.
+        let exit = if error.class() == Class::User { Exit::Usage } else { Exit::Refused };
+        Error::new(exit, error)
+    })
 }
 
 /// Where kubectl looks for a kubeconfig.

@@ -4,15 +4,18 @@
 //! exec and OIDC credential plugins, impersonation and `tls-server-name` are kube's. An error never repeats what a
 //! kubeconfig holds, nor what a credential plugin printed to its standard output: both may be secrets.
 
+mod error;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use kube::client::{AuthError, Body, ClientBuilder};
-use kube::config::{Config, InClusterError, KubeConfigOptions, KubeconfigError};
+use kube::config::{Config, InClusterError, KubeConfigOptions};
 use tower::util::MapRequestLayer;
 
-use crate::error::{Class, Fault};
+pub use error::AccessError;
+pub(super) use error::plugin_failure;
 
 /// Which kubeconfig is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,19 +143,29 @@ fn no_kubeconfig(access: &Access) -> AccessError {
 /// of its own: from a pool, a lane might get one that another lane takes with it when it ends.
 async fn client(config: &Config, context: Option<&str>) -> Result<kube::Client, AccessError> {
     let config = config.clone();
-    let plugin = config.auth_info.exec.as_ref().and_then(|plugin| plugin.command.clone());
+    let plugin = config.auth_info.exec.clone();
     let build =
         move || Ok(ClientBuilder::try_from(config)?.with_layer(&MapRequestLayer::new(unpooled)).build());
     // A credential plugin is run here, and waited for.
     let made = tokio::task::spawn_blocking(build).await;
-    made.expect("making a client does not panic").map_err(|cause| {
-        let context = context.unwrap_or("in-cluster").to_owned();
-        match cause {
-            kube::Error::Auth(cause) => {
-                AccessError::Credentials { context, plugin, reason: plugin_failure(&cause) }
+    made.expect("making a client does not panic").map_err(|cause| match cause {
+        kube::Error::Auth(cause) => {
+            let is_missing =
+                matches!(&cause, AuthError::AuthExecStart(error) if error.kind() == io::ErrorKind::NotFound);
+            AccessError::Credentials {
+                context: context.map(str::to_owned),
+                install: plugin
+                    .as_ref()
+                    .filter(|_| is_missing)
+                    .map(|plugin| plugin.install_hint.clone().unwrap_or_default()),
+                plugin: plugin.and_then(|plugin| plugin.command),
+                reason: plugin_failure(&cause),
             }
-            cause => AccessError::Context { context, reason: cause.to_string() },
         }
+        cause => AccessError::Context {
+            context: context.unwrap_or("in-cluster").to_owned(),
+            reason: cause.to_string(),
+        },
     })
 }
 
@@ -163,143 +176,12 @@ fn unpooled(mut request: http::Request<Body>) -> http::Request<Body> {
     request
 }
 
-/// What went wrong with a credential plugin, without its standard output, which holds the token, and without its arguments
-/// and environment, which may hold one too.
-pub(super) fn plugin_failure(error: &AuthError) -> String {
-    match error {
-        AuthError::AuthExecRun { out, .. } => {
-            let said = String::from_utf8_lossy(&out.stderr);
-            let said = said.trim();
-            let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-            format!("the credential plugin failed ({}){said}", out.status)
-        }
-        AuthError::AuthExecStart(cause) => format!("the credential plugin could not be started: {cause}"),
-        AuthError::AuthExecParse(_) => "the credential plugin's output could not be read".to_owned(),
-        AuthError::ExecPluginFailed => "the credential plugin gave no credentials".to_owned(),
-        AuthError::ParseTokenKey(_) => "the credential provider's output could not be read".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// Why there is no client.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessError {
-    /// No kubeconfig, and this is no pod.
-    #[error("there is no kubeconfig")]
-    NoKubeconfig {
-        /// The files that could have been one.
-        looked_for: Vec<PathBuf>,
-    },
-    /// The file cannot be read.
-    #[error("could not read kubeconfig {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: io::Error,
-    },
-    /// The file is no kubeconfig. Its text is not repeated: it may hold a token.
-    #[error("kubeconfig {} is malformed{at}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// `, line 3, column 5`, where that is known.
-        at: String,
-    },
-    /// The context is not there.
-    #[error("the kubeconfig has no context \"{context}\"")]
-    UnknownContext {
-        /// What was asked for.
-        context: String,
-        /// Those there are.
-        contexts: Vec<String>,
-    },
-    /// No context was asked for, and none is the current one.
-    #[error("the kubeconfig has no current context")]
-    NoCurrentContext {
-        /// Those there are.
-        contexts: Vec<String>,
-    },
-    /// What the context names is missing or wrong: its cluster, a certificate, a proxy.
-    #[error("context \"{context}\" of the kubeconfig cannot be used: {reason}")]
-    Context {
-        /// The context.
-        context: String,
-        /// kube's words.
-        reason: String,
-    },
-    /// The credential plugin of the context failed.
-    #[error("there are no credentials for context \"{context}\"{}: {reason}", match plugin {
-        Some(plugin) => format!(" from {plugin}"),
-        None => String::new(),
-    })]
-    Credentials {
-        /// The context.
-        context: String,
-        /// The program that gives them.
-        plugin: Option<String>,
-        /// What failed.
-        reason: String,
-    },
-    /// In a pod, whose service account cannot be used.
-    #[error("the service account of this pod cannot be used")]
-    ServiceAccount(#[source] InClusterError),
-}
-
-impl AccessError {
-    fn of_file(path: PathBuf, cause: KubeconfigError) -> AccessError {
-        match cause {
-            KubeconfigError::ReadConfig(cause, _) => AccessError::Unreadable { path, cause },
-            KubeconfigError::Parse(cause) => {
-                let at = cause.location();
-                let at = at.map(|at| format!(", line {}, column {}", at.line(), at.column()));
-                AccessError::Malformed { path, at: at.unwrap_or_default() }
-            }
-            // Merging: files of another kind or version.
-            other => AccessError::Malformed { path, at: format!(": {other}") },
-        }
-    }
-}
-
-impl Fault for AccessError {
-    fn class(&self) -> Class {
-        match self {
-            AccessError::Credentials { .. } | AccessError::ServiceAccount(_) => Class::Environment,
-            _ => Class::User,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        let known = |contexts: &[String]| match contexts {
-            [] => "it has none".to_owned(),
-            contexts => format!("it has {}", contexts.join(", ")),
-        };
-        match self {
-            AccessError::NoKubeconfig { looked_for } => {
-                let files: Vec<_> = looked_for.iter().map(|file| file.display().to_string()).collect();
-                Some(format!("name one, or put it where kubectl looks for it: {}", files.join(", ")))
-            }
-            AccessError::UnknownContext { contexts, .. } => Some(known(contexts)),
-            AccessError::NoCurrentContext { contexts } => {
-                Some(format!("name a context: {}", known(contexts)))
-            }
-            AccessError::Credentials { context, .. } => {
-                Some(format!("log in as you do for kubectl, and try kubectl --context {context} auth whoami"))
-            }
-            AccessError::ServiceAccount(_) => Some("mount a service account token into the pod".to_owned()),
-            AccessError::Unreadable { .. } | AccessError::Malformed { .. } | AccessError::Context { .. } => {
-                None
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::Pod;
 
     use super::*;
+    use crate::error::Fault;
 
     /// Two contexts; the second one's credentials come from a plugin.
     fn kubeconfig(plugin: &str) -> String {
@@ -372,6 +254,24 @@ mod tests {
         );
         assert!(error.hint().is_some_and(|hint| hint.contains("kubectl --context work auth whoami")));
         assert!(!format!("{error:?} {error}").contains("hidden"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_credential_plugin_that_is_missing_is_to_be_installed() {
+        let install = "command: nowhere-to-be-found\n      installHint: brew install it";
+        for (command, how) in
+            [("command: nowhere-to-be-found", ""), (install, "; the kubeconfig says: brew install it")]
+        {
+            let text = kubeconfig("").replace("command: sh", command);
+            let error = connect(&text, Some("work"), None).await.expect_err("it is not there");
+            assert_eq!(
+                error.to_string(),
+                "there are no credentials for context \"work\" from nowhere-to-be-found: the credential plugin could not be \
+                 started: No such file or directory (os error 2)"
+            );
+            let hint = format!("install nowhere-to-be-found, or have its directory in PATH{how}");
+            assert_eq!(error.hint().as_deref(), Some(&*hint));
+        }
     }
 
     #[tokio::test]

@@ -18,16 +18,21 @@ CREATE SEQUENCE counter;
 ";
 
 /// A run that stands still while it copies.
-struct Scene {
-    source: Database,
-    world: World,
-    run: Move,
-    running: Running,
-    gate: (Runtime, tokio_postgres::Client),
+pub(super) struct Scene {
+    pub(super) source: Database,
+    pub(super) world: World,
+    pub(super) run: Move,
+    pub(super) running: Running,
+    pub(super) gate: (Runtime, tokio_postgres::Client),
 }
 
 impl Scene {
     fn new() -> Self {
+        Self::begin(|_, run| run.options.push("--accept-writes".into()))
+    }
+
+    /// With what a test makes beside the servers, and with options of its own.
+    pub(super) fn begin(prepare: impl FnOnce(&World, &mut Move)) -> Self {
         let source = Server::shared(15).database();
         source.psql(SAMPLE);
         let world = World::of(&source);
@@ -37,7 +42,7 @@ impl Scene {
         runtime.block_on(client.batch_execute("SELECT pg_advisory_lock(1)")).expect("nobody holds it");
         let mut run = world.to_move(&source);
         run.admin = None;
-        run.options.push("--accept-writes".into());
+        prepare(&world, &mut run);
         let mut running = run.start(&[]);
         let waits = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()
                      AND wait_event = 'advisory' AND application_name LIKE 'pgmove %'";
@@ -46,12 +51,12 @@ impl Scene {
     }
 
     /// Lets the run go on.
-    fn open(gate: &(Runtime, tokio_postgres::Client)) {
+    pub(super) fn open(gate: &(Runtime, tokio_postgres::Client)) {
         gate.0.block_on(gate.1.batch_execute("SELECT pg_advisory_unlock_all()")).expect("it is held");
     }
 
     #[track_caller]
-    fn assert_moved(source: &Database, target: &Database) {
+    pub(super) fn assert_moved(source: &Database, target: &Database) {
         assert_eq!(leftovers(target), "");
         state(target).assert_equal(&state(source));
     }

@@ -12,6 +12,7 @@ mod client;
 mod cluster;
 mod cnpg;
 mod control_plane;
+mod credentials;
 mod discovery;
 mod endpoints;
 mod exec;

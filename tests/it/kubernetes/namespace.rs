@@ -154,7 +154,8 @@ impl Namespace {
         self.kubeconfig(name, |user| user["as"] = json!(account))
     }
 
-    fn kubeconfig(&self, name: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
+    /// The administrator's kubeconfig, with a change of its user.
+    pub(super) fn kubeconfig(&self, name: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
         let text = fs::read(&self.cluster.kubeconfig).expect("the administrator's kubeconfig");
         let mut config: Value = serde_json::from_slice(&text).expect("it is written as JSON");
         change(&mut config["users"][0]["user"]);
