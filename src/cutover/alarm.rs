@@ -75,7 +75,8 @@ pub fn disturbance(change: &Change, now: Option<&Object>) -> Option<Disturbance>
     let Some(now) = now.filter(|now| now.key.uid == change.object.uid) else {
         return Some(Disturbance::Gone { object });
     };
-    let changed = change.fields.iter().find(|field| *now.field(&field.field) != field.frozen)?;
+    // The last one is what starts something; Flux's mark may stand before it.
+    let changed = change.fields.iter().rfind(|field| *now.field(&field.field) != field.frozen)?;
     Some(Disturbance::Changed {
         object,
         field: changed.field.clone(),
@@ -145,6 +146,8 @@ async fn watch_all(
     // Whether the list that begins a watch has shown the object.
     let mut listed = vec![false; changes.len()];
     let mut warned: Option<tokio::time::Instant> = None;
+    // An object that is disturbed may change in other ways, too.
+    let mut told: Vec<Option<Disturbance>> = vec![None; changes.len()];
     while let Some((index, seen)) = streams.next().await {
         let change = &changes[index];
         let found = match seen {
@@ -171,7 +174,10 @@ async fn watch_all(
             }
         };
         if let Some(disturbance) = found {
-            events.warn(disturbance.to_string());
+            if told[index].as_ref() != Some(&disturbance) {
+                events.warn(disturbance.to_string());
+                told[index] = Some(disturbance.clone());
+            }
             raise.send_if_modified(|raised| {
                 let is_first = raised.is_none();
                 raised.get_or_insert(disturbance);

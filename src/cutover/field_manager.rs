@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::object;
+use super::record::FIELD_MANAGER;
 
 /// Who writes to an object, as it calls itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -42,7 +43,8 @@ pub fn of(body: &Value, pointer: &str) -> Option<FieldManager> {
             .and_then(|entry| Some((text(entry, "manager")?, text(entry, "time"))))
             .map(|(name, at)| FieldManager { name, at, is_certain: certain })
     };
-    latest(true).or_else(|| latest(false))
+    // Where pgmove wrote last, whoever removed the field has left no trace.
+    latest(true).or_else(|| latest(false).filter(|writer| writer.name != FIELD_MANAGER))
 }
 
 /// Whether an entry names the field, or all of something that contains it.
@@ -105,6 +107,9 @@ mod tests {
         assert_eq!((by.name.as_str(), by.is_certain), ("kubectl-scale", false));
         assert_eq!(by.to_string(), "probably by kubectl-scale at 2026-11-23T08:01:00Z");
         assert_eq!(of(&json!({}), "/spec/suspend"), None);
+        let mut frozen = deployment();
+        frozen["metadata"]["managedFields"][1]["time"] = json!("2026-11-23T08:03:00Z");
+        assert_eq!(of(&frozen, "/spec/suspend"), None, "it was not pgmove");
     }
 
     #[test]

@@ -74,16 +74,25 @@ impl<'a> Artifact<'a> {
         artifact
     }
 
+    fn kustomization(&self) -> String {
+        format!("kustomization/{}", self.name)
+    }
+
     /// The one of this name that was applied before.
     pub(crate) fn of(namespace: &'a Namespace, name: &str) -> Self {
         Self { namespace, name: name.to_owned() }
     }
 
-    /// Asks Flux to reconcile, by a word that was not used before, and waits until it has.
-    pub(crate) fn reconcile(&self, word: &str) {
-        let kustomization = format!("kustomization/{}", self.name);
+    /// Asks Flux to reconcile, by a word that was not used before.
+    pub(crate) fn ask(&self, word: &str) {
         let annotation = format!("reconcile.fluxcd.io/requestedAt={word}");
-        self.namespace.kubectl(&["annotate", "--overwrite", &kustomization, &annotation]);
+        self.namespace.kubectl(&["annotate", "--overwrite", &self.kustomization(), &annotation]);
+    }
+
+    /// Asks it, and waits until it has.
+    pub(crate) fn reconcile(&self, word: &str) {
+        let kustomization = self.kustomization();
+        self.ask(word);
         eventually("Flux has reconciled", || {
             let status = self.namespace.get(&kustomization)?["status"].take();
             (status["lastHandledReconcileAt"] == word).then_some(())

@@ -13,20 +13,29 @@ use crate::support::{Database, Ended, Move, Server, leftovers, pgmove, psql, sta
 
 /// An application of two pods, and what would write at night.
 pub(super) fn application(namespace: &Namespace) {
+    namespace.apply(&workloads().to_string());
+    is_ready(namespace);
+}
+
+/// What it is made of.
+pub(super) fn workloads() -> Value {
     let template = json!({
         "metadata": { "labels": { "app": "immich-server" } },
         "spec": { "terminationGracePeriodSeconds": 1, "containers": [{ "name": "main", "image": "immich:1" }] },
     });
     let job = json!({ "spec": { "restartPolicy": "Never", "containers": [{ "name": "main", "image": "backup:1" }] } });
-    let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
+    json!({ "apiVersion": "v1", "kind": "List", "items": [
         { "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "immich-server" }, "spec": {
             "replicas": 2, "selector": { "matchLabels": { "app": "immich-server" } }, "template": template,
         } },
         { "apiVersion": "batch/v1", "kind": "CronJob", "metadata": { "name": "backup" }, "spec": {
             "schedule": "0 3 * * *", "jobTemplate": { "spec": { "template": job } },
         } },
-    ] });
-    namespace.apply(&objects.to_string());
+    ] })
+}
+
+/// Waits for its pods.
+pub(super) fn is_ready(namespace: &Namespace) {
     eventually("the application is ready", || {
         (namespace.get("deployment/immich-server")?["status"]["readyReplicas"] == 2).then_some(())
     });
@@ -55,16 +64,13 @@ fn source(more: &str) -> Database {
 fn frozen(world: &World, source: &Database) -> Move {
     let mut run = world.to_move(source);
     run.admin = None;
-    let options = [
-        "--freeze",
-        "--fence",
-        "--workload=deploy/immich-server",
-        "--workload=cronjob/backup",
-        "--patience=60",
-    ];
-    run.options.extend(options.map(str::to_owned));
+    run.options.extend(WINDOW.map(str::to_owned));
     run
 }
+
+/// The options of a run that freezes the application.
+pub(super) const WINDOW: [&str; 5] =
+    ["--freeze", "--fence", "--workload=deploy/immich-server", "--workload=cronjob/backup", "--patience=60"];
 
 fn refuses_writes(source: &Database) -> bool {
     psql(&source.uri(), "INSERT INTO photo VALUES (0); DELETE FROM photo WHERE id = 0")
