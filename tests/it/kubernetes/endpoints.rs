@@ -17,7 +17,7 @@ use crate::support::{
 pub(super) struct World {
     pub(super) namespace: Namespace,
     pub(super) target: Database,
-    proxies: [Proxy; 2],
+    pub(super) proxies: [Proxy; 2],
 }
 
 impl World {

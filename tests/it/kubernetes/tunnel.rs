@@ -74,6 +74,23 @@ fn a_connection_that_is_cut_behind_the_pod_is_a_chunk_copied_again() {
 }
 
 #[test]
+fn a_tunnel_that_stands_still_is_waited_for_and_at_the_limit_its_chunk_is_copied_again() {
+    let pair = Pair::start();
+    // The limit is 5 s.
+    for (delay, again) in [(2, 0), (60, 1)] {
+        let moved = pair.to_move(pair.reach());
+        let cut = Cut::DelayAnswer(3000, Duration::from_secs(delay));
+        pair.proxies[0].set(Fault { words: "TO STDOUT", spared: 10, cut, times: 1 });
+        let (outcome, retries) = moved.run(false);
+        assert_eq!(pair.proxies[0].fired(), 1, "{delay} s: {outcome:?}");
+        moved.assert_moved(&outcome);
+        assert_eq!(retries.len(), again, "{delay} s: {retries:?}");
+        let reason = "no row came from the source for 5 s";
+        assert!(retries.iter().all(|told| told.contains(reason)), "{retries:?}");
+    }
+}
+
+#[test]
 fn the_snapshots_holder_is_missed_and_the_run_goes_on() {
     let pair = Pair::start();
     let moved = pair.to_move(pair.reach());

@@ -1,6 +1,6 @@
 //! A run that freezes, fences, moves and verifies as one, and the ways back, by the whole program.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::cluster::eventually;
 use super::cnpg;
 use super::endpoints::World;
 use super::moving::SOURCE;
-use crate::support::{Database, Ended, Move, Server, leftovers, pgmove, psql, state};
+use crate::support::{Cut, Database, Ended, Fault, Move, Proxy, Server, leftovers, pgmove, psql, state};
 
 /// An application of two pods, and what would write at night.
 pub(super) fn application(namespace: &Namespace) {
@@ -100,6 +100,22 @@ fn a_run_freezes_fences_moves_and_verifies_as_one() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     world.pgmove(directory.path(), &["rollback", "--run-dir", &run_dir]).assert(0, &["immich-server"]);
     assert_eq!(standing(&world.namespace), (json!(2), json!(false)));
+}
+
+#[test]
+fn a_tunnel_that_stands_still_for_a_while_disturbs_no_window() {
+    let source = source("");
+    let world = World::of(&source);
+    application(&world.namespace);
+    let delay = Duration::from_secs(4);
+    // In the midst of the rows, and before the first.
+    for (proxy, (words, bytes)) in world.proxies.iter().zip([("TO STDOUT", 3000), ("FROM STDIN", 0)]) {
+        proxy.set(Fault { words, spared: 0, cut: Cut::DelayAnswer(bytes, delay), times: 1 });
+    }
+    let ended = frozen(&world, &source).run(&[]);
+    ended.assert(0, &["equal: "]);
+    assert!(!ended.output.contains("retry"), "{}", ended.output);
+    assert_eq!(world.proxies.each_ref().map(Proxy::fired), [1, 1]);
 }
 
 /// Holds on the source's server, and on no newer one.
@@ -343,18 +359,6 @@ fn a_run_takes_over_the_freeze_that_was_made_in_its_directory() {
 }
 
 #[test]
-fn a_freeze_that_was_taken_over_goes_back_with_its_run() {
-    let source = source(OLD_SERVERS_ONLY);
-    let (world, directory) = frozen_by_hand(&source);
-    let here = |arguments: &[&str]| world.pgmove(directory.path(), arguments);
-    let [from, to] = SIDES;
-    here(&["run", from, to, "--freeze"]).assert(5, &["the application is frozen still"]);
-    assert_eq!(standing(&world.namespace).0, json!(0));
-    // Whether or not that is asked for again, it is held, and goes back.
-    here(&["run", from, to, "--resume", "--on-failure=rollback"]).assert(6, &["what was frozen is put back"]);
-    assert_eq!(standing(&world.namespace).0, json!(2));
-}
-#[test]
 fn a_run_that_is_refused_leaves_the_freeze_that_it_has_taken_over() {
     let source = source("");
     let (world, directory) = frozen_by_hand(&source);
@@ -393,3 +397,15 @@ fn a_run_that_is_refused_leaves_the_freeze_that_it_has_taken_over() {
     assert!(added.contains(r#""record":"thawed""#) && added.contains("immich-server"), "{added}");
 }
 
+#[test]
+fn a_freeze_that_was_taken_over_goes_back_with_its_run() {
+    let source = source(OLD_SERVERS_ONLY);
+    let (world, directory) = frozen_by_hand(&source);
+    let here = |arguments: &[&str]| world.pgmove(directory.path(), arguments);
+    let [from, to] = SIDES;
+    here(&["run", from, to, "--freeze"]).assert(5, &["the application is frozen still"]);
+    assert_eq!(standing(&world.namespace).0, json!(0));
+    // Whether or not that is asked for again, it is held, and goes back.
+    here(&["run", from, to, "--resume", "--on-failure=rollback"]).assert(6, &["what was frozen is put back"]);
+    assert_eq!(standing(&world.namespace).0, json!(2));
+}

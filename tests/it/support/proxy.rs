@@ -1,4 +1,5 @@
-//! A TCP proxy between pgmove and a server, which cuts connections at a chosen place of their streams, or holds them.
+//! A TCP proxy between pgmove and a server, which cuts connections at a chosen place of their streams, or holds them, for
+//! ever or for a while.
 
 use std::{
     io::{Read, Write},
@@ -28,6 +29,8 @@ pub(crate) enum Cut {
     HoldRequest(usize),
     /// The same, after so many bytes of the server's answer.
     HoldAnswer(i64),
+    /// The same, and after this time everything gets through as before.
+    DelayAnswer(i64, Duration),
 }
 
 /// When a connection is cut.
@@ -154,6 +157,10 @@ impl Shared {
                         answers.is_held.store(true, Ordering::SeqCst);
                         answers.left.store(bytes, Ordering::SeqCst);
                     }
+                    Some(Cut::DelayAnswer(bytes, delay)) => {
+                        *answers.delay.lock().unwrap_or_else(PoisonError::into_inner) = Some(delay);
+                        answers.left.store(bytes, Ordering::SeqCst);
+                    }
                 }
             }
             let passed = length.min(left);
@@ -183,6 +190,15 @@ fn forward_answers(mut server: TcpStream, mut client: TcpStream, limit: &Answers
         if left != i64::MAX {
             limit.left.fetch_sub(i64::try_from(passed).unwrap_or(i64::MAX), Ordering::SeqCst);
             if passed < length {
+                let delay = limit.delay.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(delay) = delay {
+                    thread::sleep(delay);
+                    limit.left.store(i64::MAX, Ordering::SeqCst);
+                    if client.write_all(&buffer[passed..length]).is_err() {
+                        break;
+                    }
+                    continue;
+                }
                 hold(limit.is_held.load(Ordering::SeqCst));
                 return end(&client, &server);
             }
@@ -195,11 +211,13 @@ fn forward_answers(mut server: TcpStream, mut client: TcpStream, limit: &Answers
 struct Answers {
     left: AtomicI64,
     is_held: AtomicBool,
+    /// How long it stands still; then it goes on.
+    delay: Mutex<Option<Duration>>,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { left: AtomicI64::new(i64::MAX), is_held: AtomicBool::default() }
+        Self { left: AtomicI64::new(i64::MAX), is_held: AtomicBool::default(), delay: Mutex::default() }
     }
 }
 
