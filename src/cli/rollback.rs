@@ -115,11 +115,17 @@ pub(super) async fn rollback(options: &Arguments, events: &Events) -> Result<End
         (true, false) => Exit::NotAllCompared,
         (false, false) => Exit::Resumable,
     };
-    let lines = options.directory.iter().filter(|_| is_fenced).map(|directory| {
-        let lift = "to lift the fence: pgmove unfence --source SOURCE --run-dir";
-        format!("the source is fenced still and refuses writes; {lift} {}", directory.display())
-    });
-    Ok(Ended { exit, restoration: Some(found), lines: lines.collect(), ..Ended::default() })
+    let line = match &options.directory {
+        Some(directory) => is_fenced.then(|| {
+            let lift = "to lift the fence: pgmove unfence --source SOURCE --run-dir";
+            format!("the source is fenced still and refuses writes; {lift} {}", directory.display())
+        }),
+        None => (!found.restored.is_empty()).then(|| {
+            "if the run has fenced the source too, it refuses writes still; to lift the fence: pgmove unfence --source SOURCE"
+                .to_owned()
+        }),
+    };
+    Ok(Ended { exit, restoration: Some(found), lines: line.into_iter().collect(), ..Ended::default() })
 }
 
 /// Whether the journal tells of a fence that was not lifted; lifting it takes the source's login, which no journal holds.

@@ -180,6 +180,14 @@ pub fn recorded(records: &[Record]) -> Vec<ObjectKey> {
     objects
 }
 
+/// What a journal says of the freeze of an object: its former values.
+pub fn recorded_change<'a>(records: &'a [Record], object: &ObjectKey) -> Option<&'a Change> {
+    records.iter().find_map(|record| match record {
+        Record::Freezing { change, .. } if change.object == *object => Some(change),
+        _ => None,
+    })
+}
+
 /// The run of a freeze that a journal tells of.
 pub fn recorded_run(records: &[Record]) -> Option<&str> {
     records.iter().rev().find_map(|record| match record {

@@ -119,15 +119,20 @@ pub(super) async fn list(server: &ApiServer, namespace: &str) -> Result<Vec<Know
     let request = Request::of::<Stored>(&(), verbs::LIST, Some(namespace), None);
     let found = server.ask(request, api.list(&parameters)).await?;
     let known = |lease: Stored| {
-        let text = lease.metadata.annotations.as_ref().and_then(|all| all.get(OBJECTS));
-        let objects = text.map_or(Ok(vec![]), |text| serde_json::from_str(text));
-        let name = lease.metadata.name.unwrap_or_default();
-        match objects {
-            Ok(objects) => Ok(Known { name, objects }),
-            Err(source) => Err(LeaseError::Damaged { namespace: namespace.to_owned(), name, source }),
-        }
+        let objects = listed(&lease, namespace)?;
+        Ok(Known { name: lease.metadata.name.unwrap_or_default(), objects })
     };
     found.items.into_iter().map(known).collect()
+}
+
+/// The objects that a Lease lists.
+fn listed(lease: &Stored, namespace: &str) -> Result<Vec<ObjectKey>, LeaseError> {
+    let text = lease.metadata.annotations.as_ref().and_then(|all| all.get(OBJECTS));
+    text.map_or(Ok(vec![]), |text| serde_json::from_str(text)).map_err(|source| LeaseError::Damaged {
+        namespace: namespace.to_owned(),
+        name: lease.metadata.name.clone().unwrap_or_default(),
+        source,
+    })
 }
 
 impl Lease {
@@ -190,9 +195,12 @@ impl Lease {
         self.place.lost("another run".to_owned())
     }
 
-    /// Writes down which objects the run changes, before it changes the first.
+    /// Writes down which objects the run changes, before it changes the first, beside those of earlier runs: what they have
+    /// left frozen is found by this list alone.
     pub async fn list_objects(&self, objects: &[ObjectKey]) -> Result<(), LeaseError> {
-        let text = serde_json::to_string(objects).expect("keys are plain data");
+        let mut all = listed(&self.place.own(&self.holder).await?, &self.place.namespace)?;
+        all.extend(objects.iter().filter(|object| !all.contains(object)).cloned().collect::<Vec<_>>());
+        let text = serde_json::to_string(&all).expect("keys are plain data");
         self.update(|lease| {
             lease.metadata.annotations.get_or_insert_default().insert(OBJECTS.to_owned(), text.clone());
         })

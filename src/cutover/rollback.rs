@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::freeze::{CLUSTER, FLUX, changeable, flux_of};
+use super::freeze::{CLUSTER, FLUX, changeable, flux_of, recorded_change};
 use super::lease::{self, Holder, Lease, LeaseError};
-use super::object::{Object, ObjectKey};
-use super::record::{self, FieldChange, Left, Mark};
+use super::object::{Object, ObjectKey, spelled};
+use super::record::{self, Change, FieldChange, Left, Mark, shown};
 use super::requests::{self, Mode};
 use crate::error::{Class, Fault};
 use crate::event::Events;
@@ -144,8 +144,10 @@ impl Fault for RollbackError {
 /// What became of one object.
 enum Outcome {
     Restored(Restored),
-    /// It has no record of the run: it was never changed, or is put back already.
+    /// It has no record: it was never changed, or is put back already.
     Untouched,
+    /// It has that of another run, which is not undone.
+    OfAnother,
     Gone,
     Failed(String),
 }
@@ -154,25 +156,51 @@ impl Rollback {
     /// Puts back everything that can be; the journal, if there is one, is told.
     pub async fn run(
         &self,
-        mut journal: Option<&mut RunDirectory>,
+        journal: Option<&mut RunDirectory>,
         events: &Events,
     ) -> Result<Restoration, RollbackError> {
+        self.run_after(journal, events, async |_| Ok(())).await
+    }
+
+    /// The same, and before it something that must be done while no other run works on the source, and before the
+    /// application comes back. If that fails, nothing is put back.
+    pub async fn run_after<E: From<RollbackError>>(
+        &self,
+        mut journal: Option<&mut RunDirectory>,
+        events: &Events,
+        first: impl AsyncFnOnce(Option<&mut RunDirectory>) -> Result<(), E>,
+    ) -> Result<Restoration, E> {
         let mut found = Restoration::default();
         self.refuse_elsewhere().await?;
         let (leases, listed) = self.take_leases(events).await?;
         let known: BTreeSet<ObjectKey> = self.known.iter().cloned().chain(listed).collect();
         let is_told = journal.is_some() || !self.known.is_empty() || !leases.is_empty();
-        let mut objects = self.search(&known, is_told, &mut found).await?;
+        if let Err(error) = first(journal.as_deref_mut()).await {
+            for lease in leases {
+                // It runs out by itself, too.
+                let _ = lease.release().await;
+            }
+            return Err(error);
+        }
+        let objects = self.search(&known, is_told, &mut found).await;
+        let mut objects = objects.map_err(RollbackError::from)?;
         objects.retain(|(object, _)| !self.kept.contains(object));
         objects.sort_by_key(|(object, order)| std::cmp::Reverse((rank(&object.kind), *order)));
+        // Others' objects are found by the same Lease.
+        let mut is_needed = !self.kept.is_empty();
         for (object, _) in objects {
-            let is_settled = match self.restore(&object, events).await {
+            let change = journal.as_ref().and_then(|journal| recorded_change(journal.records(), &object));
+            let is_settled = match self.restore(&object, change, events).await {
                 Outcome::Restored(restored) => {
                     events.note(format!("put back: {object}"));
                     found.restored.push(restored);
                     true
                 }
                 Outcome::Untouched => true,
+                Outcome::OfAnother => {
+                    is_needed = true;
+                    true
+                }
                 Outcome::Gone => {
                     found.gone.push(object.clone());
                     // The journal goes on knowing what was not put back.
@@ -184,13 +212,14 @@ impl Rollback {
                 }
             };
             if let Some(journal) = journal.as_mut().filter(|_| is_settled && self.known.contains(&object)) {
-                journal.append(Record::Thawed { object })?;
+                journal.append(Record::Thawed { object }).map_err(RollbackError::from)?;
             }
         }
         // While something is left to do, it tells the next rollback where.
-        let is_done = found.failed.is_empty() && found.unsearched.is_empty() && self.kept.is_empty();
+        let is_done = found.failed.is_empty() && found.unsearched.is_empty() && !is_needed;
         for lease in leases {
-            if is_done { lease.remove().await? } else { lease.release().await? }
+            let given_up = if is_done { lease.remove().await } else { lease.release().await };
+            given_up.map_err(RollbackError::from)?;
         }
         Ok(found)
     }
@@ -309,11 +338,16 @@ impl Rollback {
         Ok(marked)
     }
 
-    async fn restore(&self, object: &ObjectKey, events: &Events) -> Outcome {
-        self.try_restore(object, events).await.unwrap_or_else(|error| Outcome::Failed(told(&error)))
+    async fn restore(&self, object: &ObjectKey, change: Option<&Change>, events: &Events) -> Outcome {
+        self.try_restore(object, change, events).await.unwrap_or_else(|error| Outcome::Failed(told(&error)))
     }
 
-    async fn try_restore(&self, object: &ObjectKey, events: &Events) -> Result<Outcome, ApiError> {
+    async fn try_restore(
+        &self,
+        object: &ObjectKey,
+        change: Option<&Change>,
+        events: &Events,
+    ) -> Result<Outcome, ApiError> {
         for _ in 0..ATTEMPTS {
             let now = requests::read(&self.server, object).await?;
             let Some(now) = now.filter(|now| now.key.uid == object.uid) else {
@@ -321,7 +355,12 @@ impl Rollback {
             };
             let mark = match Mark::of(&now) {
                 Ok(Some(mark)) if self.run.as_ref().is_none_or(|run| *run == mark.run) => mark,
-                Ok(_) => return Ok(Outcome::Untouched),
+                Ok(Some(_)) => return Ok(Outcome::OfAnother),
+                Ok(None) => {
+                    return Ok(change
+                        .and_then(|change| unmarked(change, &now))
+                        .unwrap_or(Outcome::Untouched));
+                }
                 Err(error) => return Ok(Outcome::Failed(told(&error))),
             };
             let undoing = record::undo(&mark, &now);
@@ -338,6 +377,26 @@ impl Rollback {
         }
         Ok(Outcome::Failed("it is written to by others all the time".to_owned()))
     }
+}
+
+/// What the journal says was frozen, still is, and has lost the record that would put it back: somebody removed that.
+fn unmarked(change: &Change, now: &Object) -> Option<Outcome> {
+    let is_frozen =
+        |field: &&FieldChange| *now.field(&field.field) == field.frozen && field.former != field.frozen;
+    let fields: Vec<String> = change
+        .fields
+        .iter()
+        .filter(is_frozen)
+        .map(|field| {
+            format!("{} is {}, and was {}", spelled(&field.field), shown(&field.frozen), shown(&field.former))
+        })
+        .collect();
+    (!fields.is_empty()).then(|| {
+        let fields = fields.join(", ");
+        Outcome::Failed(format!(
+            "somebody has removed its annotation pgmove/frozen, so set it back yourself: {fields}"
+        ))
+    })
 }
 
 /// An error with its cause, on one line.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Context, Outcome, Source, resume};
 use crate::cutover::freeze::{self, Freeze, FreezePlan, Frozen};
 use crate::cutover::lease::Holder;
-use crate::cutover::rollback::{Restoration, Rollback};
+use crate::cutover::rollback::{Restoration, Rollback, RollbackError};
 use crate::error::{Class, Error, Exit, Fault};
 use crate::journal::{self, Record, RunDirectory};
 use crate::kubernetes::Route;
@@ -131,12 +131,7 @@ impl Context<'_> {
     /// What a refused run leaves is what was there before it: its own fence and freeze are undone, earlier ones stay, unless
     /// it was asked to go back. What is not undone is told; gives whether all is.
     pub(super) async fn back_out(&self, directory: &mut RunDirectory) -> bool {
-        let undoing = async {
-            // First, since it has the Lease: what another run holds by now is not unfenced under it.
-            self.thaw(directory).await?;
-            self.lift_fence(directory).await
-        };
-        let Err(error) = undoing.await else { return true };
+        let Err(error) = self.undo(directory).await else { return true };
         let told = error.chain().join(": ");
         let hint = error.fault.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         self.events.warn(format!("not everything is as it was before the run: {told}{hint}"));
@@ -151,7 +146,7 @@ impl Context<'_> {
         }
     }
 
-    async fn thaw(&self, directory: &mut RunDirectory) -> Result<(), Error> {
+    async fn undo(&self, directory: &mut RunDirectory) -> Result<(), Error> {
         let records = directory.records();
         let standing = freeze::recorded(resume::own(records));
         let known = match self.settings.on_failure {
@@ -159,7 +154,7 @@ impl Context<'_> {
             OnFailure::Rollback => standing.clone(),
         };
         if known.is_empty() {
-            return Ok(());
+            return self.lift_fence(directory).await;
         }
         let kept: Vec<_> = standing.into_iter().filter(|object| !known.contains(object)).collect();
         let Some(route) = self.route() else { return Err(Error::new(Exit::Usage, NoObject)) };
@@ -172,8 +167,17 @@ impl Context<'_> {
             run: Some(self.run.clone()),
             holder: Holder { run: self.run.clone(), place },
         };
-        let found = Box::pin(rollback.run(Some(directory), &self.events)).await;
-        let found = found.map_err(|error| Error::new(Exit::Resumable, error))?;
+        // Under the Lease, so that nothing is unfenced under another run; and before the application comes back, whose
+        // sessions would go on refusing writes.
+        let lifting = async |journal: Option<&mut RunDirectory>| match journal {
+            Some(directory) => self.lift_fence(directory).await.map_err(NotUndone::Fence),
+            None => Ok(()),
+        };
+        let found = Box::pin(rollback.run_after(Some(directory), &self.events, lifting)).await;
+        let found = found.map_err(|error| match error {
+            NotUndone::Fence(error) => error,
+            NotUndone::Freeze(error) => Error::new(Exit::Resumable, error),
+        })?;
         if !found.is_complete() {
             return Err(Error::new(Exit::Resumable, NotThawed(left(&found))));
         }
@@ -230,7 +234,7 @@ fn what_stands(records: &[Record], path: &Path, way: &str) -> Vec<String> {
     let fenced = resume::is_fenced(records).then(|| {
         format!("the source is fenced still and refuses writes; to lift the fence: pgmove unfence --source SOURCE --run-dir {path}")
     });
-    frozen.into_iter().chain(fenced).collect()
+    fenced.into_iter().chain(frozen).collect()
 }
 
 /// A run that its journal tells of, seen from outside.
@@ -261,6 +265,18 @@ fn is_proven(outcome: &Result<Outcome, Error>) -> bool {
         Ok(Outcome::Cleared { exit, .. }) => *exit == Exit::Done,
         Ok(Outcome::Planned { .. }) => true,
         Ok(Outcome::Refused(_) | Outcome::Stopped(_)) | Err(_) => false,
+    }
+}
+
+/// Why a run was not undone.
+enum NotUndone {
+    Fence(Error),
+    Freeze(RollbackError),
+}
+
+impl From<RollbackError> for NotUndone {
+    fn from(error: RollbackError) -> NotUndone {
+        NotUndone::Freeze(error)
     }
 }
 

@@ -22,10 +22,6 @@ pub(crate) struct Artifact<'a> {
 impl<'a> Artifact<'a> {
     /// Applies the source and the Kustomization, both of this name, and waits until Flux has applied `objects`.
     pub(crate) fn apply(namespace: &'a Namespace, name: &str, objects: &Value) -> Self {
-        let archive = archive(objects);
-        let digest =
-            Sha256::digest(&archive).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        let url = serve(archive);
         namespace.apply(
             &json!({
                 "apiVersion": "source.toolkit.fluxcd.io/v1",
@@ -35,25 +31,8 @@ impl<'a> Artifact<'a> {
             })
             .to_string(),
         );
-        // source-controller's part.
-        let status = json!({
-            "status": {
-                "artifact": {
-                    "url": url,
-                    "path": "fleet.tar.gz",
-                    "digest": format!("sha256:{digest}"),
-                    "revision": "main@sha1:0000000000000000000000000000000000000001",
-                    "lastUpdateTime": "2026-01-01T00:00:00Z",
-                },
-            },
-        });
-        namespace.kubectl(&[
-            "patch",
-            &format!("gitrepository/{name}"),
-            "--subresource=status",
-            "--type=merge",
-            &format!("--patch={status}"),
-        ]);
+        let artifact = Self { namespace, name: name.to_owned() };
+        artifact.publish(objects, 1);
         namespace.apply(
             &json!({
                 "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
@@ -69,9 +48,34 @@ impl<'a> Artifact<'a> {
             })
             .to_string(),
         );
-        let artifact = Self { namespace, name: name.to_owned() };
         artifact.reconcile("first");
         artifact
+    }
+
+    /// source-controller's part, for the revision of this number.
+    pub(crate) fn publish(&self, objects: &Value, revision: u32) {
+        let archive = archive(objects);
+        let digest =
+            Sha256::digest(&archive).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let url = serve(archive);
+        let status = json!({
+            "status": {
+                "artifact": {
+                    "url": url,
+                    "path": "fleet.tar.gz",
+                    "digest": format!("sha256:{digest}"),
+                    "revision": format!("main@sha1:{revision:040}"),
+                    "lastUpdateTime": "2026-01-01T00:00:00Z",
+                },
+            },
+        });
+        self.namespace.kubectl(&[
+            "patch",
+            &format!("gitrepository/{}", self.name),
+            "--subresource=status",
+            "--type=merge",
+            &format!("--patch={status}"),
+        ]);
     }
 
     fn kustomization(&self) -> String {

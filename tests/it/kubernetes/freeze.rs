@@ -69,7 +69,7 @@ pub(super) fn pod_template() -> Value {
 }
 
 /// What Flux's kustomize-controller applies: the source with its Service and claim, an application, a CronJob.
-fn fleet() -> Value {
+pub(super) fn fleet() -> Value {
     let mut source = stateful_set("db");
     source["spec"]["template"]["spec"]["volumes"] =
         json!([{ "name": "data", "persistentVolumeClaim": { "claimName": "db" } }]);
@@ -98,7 +98,7 @@ fn fleet() -> Value {
 }
 
 /// A namespace as Flux keeps it, with a HelmRelease and an image automation beside, and what nobody manages.
-fn world() -> (Namespace, String) {
+pub(super) fn world() -> (Namespace, String) {
     let namespace = Cluster::get().namespace();
     let name = namespace.name.clone();
     // The claim of the source is bound by nobody here, and its pod is not waited for.
@@ -155,7 +155,7 @@ fn world() -> (Namespace, String) {
     (namespace, name)
 }
 
-async fn server(kubeconfig: &Path, namespace: &str) -> ApiServer {
+pub(super) async fn server(kubeconfig: &Path, namespace: &str) -> ApiServer {
     let access = Access {
         kubeconfig: Kubeconfig::File(kubeconfig.to_owned()),
         context: None,
@@ -164,7 +164,7 @@ async fn server(kubeconfig: &Path, namespace: &str) -> ApiServer {
     ApiServer::connect(&access).await.expect("a kubeconfig that can be used")
 }
 
-fn freeze(server: &ApiServer, namespace: &str, run: &str) -> Freeze {
+pub(super) fn freeze(server: &ApiServer, namespace: &str, run: &str) -> Freeze {
     let names = ["deploy/server", "deploy/learning", "cronjob/backup", "job/import"];
     Freeze {
         server: server.clone(),
@@ -176,16 +176,16 @@ fn freeze(server: &ApiServer, namespace: &str, run: &str) -> Freeze {
     }
 }
 
-struct Run {
-    freeze: Freeze,
-    journal: RunDirectory,
+pub(super) struct Run {
+    pub(super) freeze: Freeze,
+    pub(super) journal: RunDirectory,
     stop: CancellationToken,
     patience: Duration,
     _directory: TempDir,
 }
 
 impl Run {
-    fn new(freeze: Freeze) -> Self {
+    pub(super) fn new(freeze: Freeze) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let journal = RunDirectory::create(&directory.path().join("run")).expect("a run directory");
         Self { freeze, journal, stop: CancellationToken::new(), patience: PATIENCE, _directory: directory }
@@ -195,7 +195,7 @@ impl Run {
         self.freeze.plan(self.journal.records()).await.expect("a plan")
     }
 
-    async fn hold(&mut self) -> Result<Frozen, FreezeError> {
+    pub(super) async fn hold(&mut self) -> Result<Frozen, FreezeError> {
         let plan = self.freeze.plan(self.journal.records()).await?;
         let Self { freeze, journal, stop, patience, .. } = self;
         freeze.hold(&plan, journal, "test@here, process 1", *patience, &Events::none(), stop).await
@@ -204,7 +204,7 @@ impl Run {
 
 /// A rollback from another machine, which knows the namespace only. It has the run's name, so that it need not wait until
 /// the Lease of a run that was killed has run out.
-async fn roll_back(namespace: &Namespace, run: &str) -> Restoration {
+pub(super) async fn roll_back(namespace: &Namespace, run: &str) -> Restoration {
     let rollback = Rollback {
         server: server(&namespace.cluster.kubeconfig, &namespace.name).await,
         namespaces: vec![namespace.name.clone()],

@@ -30,6 +30,7 @@ mod rehearsing;
 mod stand_in;
 mod tap;
 mod tunnel;
+mod way_back;
 mod window;
 
 pub(crate) use api_server::ApiServer;
