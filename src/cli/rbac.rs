@@ -184,8 +184,9 @@ impl Arguments {
         for purpose in &self.purposes {
             self.add(*purpose, source.as_ref(), target.as_ref(), &mut needed)?;
         }
-        let first = needed.0.iter().find_map(|(namespace, _)| namespace.clone());
-        let subjects = self.subjects(&first.unwrap_or_default());
+        let first = needed.0.iter().find_map(|(namespace, _)| namespace.as_deref());
+        let home = source.as_ref().or(target.as_ref()).map(|server| server.namespace);
+        let subjects = self.subjects(first.or(home).unwrap_or_default());
         if subjects.is_empty() {
             return Err(RbacError::NoSubject);
         }
@@ -430,6 +431,8 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{text}");
         }
+        let text = rbac_of(&format!("{MOVE} --service-account pgmove --for volumes")).expect("a role");
+        assert!(text.contains("  name: pgmove\n  namespace: media\n"), "{text}");
     }
 
     #[test]

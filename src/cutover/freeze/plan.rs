@@ -108,8 +108,8 @@ pub(super) fn plan(
             draft.stop(kind, writer)?;
         }
     }
-    // Once it is stopped, a workload has no sessions to be found by.
-    for object in &seen.objects {
+    // Once it is stopped, a workload has no sessions to be found by. A Deployment's record is copied to its ReplicaSets.
+    for object in seen.objects.iter().filter(|object| object.key.kind != "ReplicaSet") {
         if Mark::of(object)?.is_some_and(|mark| mark.run == run) {
             draft.change(object, "frozen before".to_owned(), &[])?;
         }
