@@ -29,10 +29,10 @@ use super::{
     rbac::{Single, rules, singles},
     tap::{Cut, Tap},
 };
-use crate::support::Server;
+use crate::support::{Database, Server};
 
 /// How long nothing may change while pods end.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The objects that a freeze of [`world`] changes.
 const CHANGED: [&str; 10] = [
@@ -176,11 +176,22 @@ pub(super) fn freeze(server: &ApiServer, namespace: &str, run: &str) -> Freeze {
     }
 }
 
+/// How a source's sessions are asked for.
+pub(super) fn endpoint(database: &Database) -> Endpoint {
+    let conninfo = ConnInfo::parse(&database.uri(), &Defaults::default()).expect("a URI");
+    Endpoint {
+        side: Side::Source,
+        conninfo: Arc::new(conninfo),
+        application_name: "pgmove run-1".to_owned(),
+        copy_encoding: None,
+    }
+}
+
 pub(super) struct Run {
     pub(super) freeze: Freeze,
     pub(super) journal: RunDirectory,
-    stop: CancellationToken,
-    patience: Duration,
+    pub(super) stop: CancellationToken,
+    pub(super) patience: Duration,
     _directory: TempDir,
 }
 
@@ -191,7 +202,7 @@ impl Run {
         Self { freeze, journal, stop: CancellationToken::new(), patience: PATIENCE, _directory: directory }
     }
 
-    async fn plan(&self) -> FreezePlan {
+    pub(super) async fn plan(&self) -> FreezePlan {
         self.freeze.plan(self.journal.records()).await.expect("a plan")
     }
 
@@ -241,7 +252,7 @@ pub(super) fn names_pgmove(namespace: &Namespace, object: &str) -> bool {
     managers.iter().any(|entry| entry["manager"] == "pgmove")
 }
 
-fn replicas(namespace: &Namespace, deployment: &str) -> Value {
+pub(super) fn replicas(namespace: &Namespace, deployment: &str) -> Value {
     namespace.get(&format!("deployment/{deployment}")).expect("it is there")["spec"]["replicas"].take()
 }
 
@@ -603,33 +614,17 @@ async fn two_runs_on_one_source_are_kept_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_connected_is_stopped_and_waited_for() {
-    // Where the sessions of this machine come from.
-    const ADDRESS: &str = "127.0.0.1";
     let namespace = Cluster::get().namespace();
     namespace.stateful_set("db");
     namespace.apply(&workload("Deployment", "server", 1, &json!({})).to_string());
     namespace.apply(&workload("Deployment", "idle", 1, &json!({})).to_string());
-    let pod = eventually("the application's pod is ready", || {
-        let pod = namespace.kubectl(&["get", "pods", "--selector=app=server", "--output=name"]);
-        (!pod.is_empty()).then(|| pod.replace("pod/", ""))
-    });
-    namespace.ready_pod(&pod);
-    let addresses = json!({ "status": { "podIP": ADDRESS, "podIPs": [{ "ip": ADDRESS }] } });
-    let patch = format!("--patch={addresses}");
-    namespace.kubectl(&["patch", "pod", &pod, "--subresource=status", "--type=merge", &patch]);
+    let address = namespace.give_address(&namespace.pod_of("server"));
 
     let database = Server::shared(15).database();
-    let session = database.connect().await;
+    let session = database.connect_from(address).await;
     let plain = server(&namespace.cluster.kubeconfig, &namespace.name).await;
-    let conninfo = ConnInfo::parse(&database.uri(), &Defaults::default()).expect("a URI");
-    let endpoint = Endpoint {
-        side: Side::Source,
-        conninfo: Arc::new(conninfo),
-        application_name: "pgmove run-1".to_owned(),
-        copy_encoding: None,
-    };
     let mut run = Run::new(Freeze {
-        endpoint: Some(endpoint),
+        endpoint: Some(endpoint(&database)),
         named: vec![],
         ..freeze(&plain, &namespace.name, "run-1")
     });

@@ -2,9 +2,10 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::PathBuf,
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU8, AtomicU32, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use super::{
 use crate::support::Server;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
+static NEXT_ADDRESS: AtomicU8 = AtomicU8::new(2);
 
 /// Deleted, with all that is in it, when dropped.
 pub(crate) struct Namespace {
@@ -71,6 +73,36 @@ impl Namespace {
         eventually(&format!("pod {pod} is replaced"), || {
             Some(self.ready_pod(pod)).filter(|uid| *uid != former)
         })
+    }
+
+    /// The only pod with this label `app`, when it is ready.
+    pub(crate) fn pod_of(&self, app: &str) -> String {
+        let selector = format!("--selector=app={app}");
+        let pod = eventually(&format!("{app} has a pod"), || {
+            let pod = self.kubectl(&["get", "pods", &selector, "--output=name"]);
+            pod.strip_prefix("pod/").map(str::to_owned)
+        });
+        self.ready_pod(&pod);
+        pod
+    }
+
+    /// Gives a pod an address of this machine that no other has: it is alone with the sessions from there
+    /// ([`crate::support::Database::connect_from`]). As in a cluster of two families, the other one's comes first.
+    pub(crate) fn give_address(&self, pod: &str) -> Ipv4Addr {
+        let [.., high, low] = process::id().to_be_bytes();
+        let address = Ipv4Addr::new(127, high, low, NEXT_ADDRESS.fetch_add(1, Ordering::Relaxed));
+        let first = format!("fd00::{high:x}:{low:x}:{:x}", address.octets()[3]);
+        let addresses =
+            json!({ "status": { "podIP": first, "podIPs": [{ "ip": first }, { "ip": address }] } });
+        self.kubectl(&[
+            "patch",
+            "pod",
+            pod,
+            "--subresource=status",
+            "--type=merge",
+            &format!("--patch={addresses}"),
+        ]);
+        address
     }
 
     /// A `StatefulSet` of one pod, `NAME-0`, whose container `postgres` says that it listens on 5432.

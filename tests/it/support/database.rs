@@ -1,6 +1,7 @@
 //! A database for one test, and the ordinary role that owns it.
 
 use std::{
+    net::Ipv4Addr,
     process,
     sync::{
         Arc,
@@ -8,6 +9,7 @@ use std::{
     },
 };
 
+use tokio::net::TcpSocket;
 use tokio_postgres::NoTls;
 
 use super::{Server, psql};
@@ -65,6 +67,20 @@ impl Database {
     pub(crate) async fn connect(&self) -> tokio_postgres::Client {
         let (client, connection) =
             tokio_postgres::connect(&self.uri(), NoTls).await.expect("the owner may connect");
+        // Ends with its client.
+        tokio::spawn(connection);
+        client
+    }
+
+    /// The same from this address of this machine.
+    pub(crate) async fn connect_from(&self, address: Ipv4Addr) -> tokio_postgres::Client {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((address, 0).into()).expect("an address of this machine");
+        let server = (Ipv4Addr::LOCALHOST, self.server.port).into();
+        let stream = socket.connect(server).await.expect("the server listens");
+        let config: tokio_postgres::Config = self.uri().parse().expect("a URI");
+        let (client, connection) =
+            config.connect_raw(stream, NoTls).await.expect("the owner may connect from anywhere here");
         // Ends with its client.
         tokio::spawn(connection);
         client

@@ -28,10 +28,11 @@ password_encryption = 'scram-sha-256'
 shared_buffers = '64MB'
 ";
 
-/// Over TCP by password, as applications connect; over the socket without, for the tests' own convenience.
+/// Over TCP by password, as applications connect, from any address of this machine; over the socket without, for the tests'
+/// own convenience.
 const HOST_BASED_AUTHENTICATION: &str = "
 local all all trust
-host all all 127.0.0.1/32 scram-sha-256
+host all all 127.0.0.0/8 scram-sha-256
 ";
 
 /// Makes a cluster, and the guard that will run it; see `guard.sh`.
