@@ -23,20 +23,23 @@ Examples:
     pgmove freeze -n media --source sts/immich-postgres --dry-run
   Stop what is connected to the source, and what would start again and connect:
     pgmove freeze -n media --source sts/immich-postgres --workload deploy/immich-machine-learning
+  The same where an application is in another namespace than its database:
+    pgmove freeze -n databases --source sts/immich-postgres --workload media/deploy/immich-server
   Move under that freeze, which the run takes over in the same run directory:
     pgmove run -n media --source sts/immich-postgres --target cluster/immich-postgres --freeze
   Undo it, from this machine or another one:
     pgmove rollback -n media
 
 What is stopped: the Deployments, StatefulSets, CronJobs and Jobs whose pods are connected to the source, and those
-that --workload names. Deployments and StatefulSets are scaled to zero, CronJobs and Jobs suspended; so are the Flux
+that --workload names. A pod in another namespace than the source's is found if the account may list the pods of the
+cluster; what it may not find has to be named. Deployments and StatefulSets are scaled to zero, CronJobs and Jobs suspended; so are the Flux
 Kustomizations, HelmReleases and ImageUpdateAutomations that would undo it. The source keeps running, and Flux is kept
 from pruning it, its Service and its claims. Before an object is changed its former values are written to the journal
 in the run directory, and with the change into the annotation pgmove/frozen on the object itself: `pgmove rollback`
 needs nothing else.
 
-An autoscaler rests by itself while its target has no replicas. Sessions that come from no pod of the namespace are
-listed; only `pgmove fence` ends those.";
+An autoscaler rests by itself while its target has no replicas. Sessions whose pod is not found, or that share a node's
+address, are listed; only `pgmove fence` ends those.";
 
 /// Seconds.
 pub(super) const PATIENCE: u64 = 300;
@@ -47,8 +50,9 @@ pub(crate) struct Arguments {
     /// The source, which keeps running: sts/NAME, deploy/NAME, pod/NAME, svc/NAME or cluster/NAME
     #[arg(long, value_name = "KIND/NAME", hide_env_values = true)]
     source: String,
-    /// A further workload to stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME; can be given several times
-    #[arg(long = "workload", value_name = "KIND/NAME")]
+    /// A further workload to stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME, and NAMESPACE/ in front of it if it is not
+    /// in the source's namespace; can be given several times
+    #[arg(long = "workload", value_name = "[NAMESPACE/]KIND/NAME")]
     named: Vec<String>,
     /// Stop only what --workload names, and do not connect to the source to see who else is
     #[arg(long)]
@@ -76,8 +80,9 @@ pub(crate) struct Freezing {
     /// Stop what writes to a source in Kubernetes, and what would start it again, before the snapshot (see `pgmove freeze`)
     #[arg(long)]
     freeze: bool,
-    /// A further workload to stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME; can be given several times
-    #[arg(long = "workload", value_name = "KIND/NAME")]
+    /// A further workload to stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME, and NAMESPACE/ in front of it if it is not
+    /// in the source's namespace; can be given several times
+    #[arg(long = "workload", value_name = "[NAMESPACE/]KIND/NAME")]
     named: Vec<String>,
     /// Give up the freeze when neither pods nor sessions have ended for so long
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE, value_parser = clap::value_parser!(u64).range(1..=86400))]
@@ -123,7 +128,8 @@ pub(super) fn settings(
     }
 }
 
-fn workloads(names: &[String]) -> Result<Vec<WorkloadName>, Error> {
+/// The workloads that were named.
+pub(super) fn workloads(names: &[String]) -> Result<Vec<WorkloadName>, Error> {
     let workloads: Result<_, _> = names.iter().map(|name| name.parse()).collect();
     workloads.map_err(|error| Error::new(Exit::Usage, error))
 }
@@ -167,7 +173,7 @@ impl Fault for NothingNamed {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("name each workload with --workload KIND/NAME".into())
+        Some("name each workload with --workload [NAMESPACE/]KIND/NAME".into())
     }
 }
 

@@ -27,8 +27,9 @@ pub(crate) struct Arguments {
     /// Also tell what a run with --freeze would stop
     #[arg(long)]
     freeze: bool,
-    /// A further workload that --freeze will stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME
-    #[arg(long = "workload", value_name = "KIND/NAME")]
+    /// A further workload that --freeze will stop: deploy/NAME, sts/NAME, cronjob/NAME or job/NAME, and NAMESPACE/ in front of
+    /// it if it is not in the source's namespace
+    #[arg(long = "workload", value_name = "[NAMESPACE/]KIND/NAME")]
     named: Vec<String>,
     #[command(flatten)]
     lanes: Lanes,

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use clap::{Args, ValueEnum};
 
 use super::commands::Ended;
+use super::freeze;
+use crate::cutover::freeze::WorkloadName;
 use crate::error::{Class, Error, Exit, Fault, Side};
 use crate::kubernetes::rights::{Place, Right, Server, Way, rights};
 use crate::kubernetes::role::{Role, Subject, combined};
@@ -19,6 +21,8 @@ Examples:
     pgmove rbac … | kubectl apply -f -
   The same for a person who also freezes, where Flux's objects are in flux-system:
     pgmove rbac … --for run,freeze,rollback --flux-namespace flux-system --user jane@example.org
+  The same where the application is in another namespace than the source:
+    pgmove rbac -n databases … --for run,freeze,rollback --workload media/deploy/immich-server
 
 Nothing is asked of a cluster. Where the source's login is in a Secret, name it (--source-secret): else every Secret of its
 namespace can be read. Where source and target are in two clusters, print and apply each side by itself (--side).
@@ -48,6 +52,8 @@ enum Purpose {
     VerifyFull,
     /// Tell the reclaim policy of the volumes, which are in no namespace.
     Volumes,
+    /// Find applications in other namespaces than the source's by their sessions: list the pods of all namespaces.
+    Pods,
 }
 
 /// What `pgmove rbac` takes.
@@ -74,7 +80,11 @@ pub(crate) struct Arguments {
     /// The target's namespace, if it is another
     #[arg(long, value_name = "NAME")]
     target_namespace: Option<String>,
-    /// Where Flux's objects are that manage the source's namespace; can be given several times [default: there]
+    /// A workload that a freeze stops in another namespace than the source's; can be given several times
+    #[arg(long = "workload", value_name = "NAMESPACE/KIND/NAME")]
+    named: Vec<String>,
+    /// Where Flux's objects are that manage the source's namespace and those of --workload; can be given several times
+    /// [default: there]
     #[arg(long = "flux-namespace", value_name = "NAME")]
     flux_namespaces: Vec<String>,
     /// The Secret with the source's login
@@ -146,7 +156,8 @@ impl Fault for RbacError {
 }
 
 pub(super) fn rbac(options: &Arguments) -> Result<Ended, Error> {
-    let roles = options.roles().map_err(|error| Error::new(Exit::Usage, error))?;
+    let named = freeze::workloads(&options.named)?;
+    let roles = options.roles(&named).map_err(|error| Error::new(Exit::Usage, error))?;
     let mut text = String::new();
     let is_of_secrets = |right: &Right| right.resources.contains(&"secrets") && right.names.is_empty();
     if roles.iter().any(|role| role.rights.iter().any(is_of_secrets)) {
@@ -174,7 +185,7 @@ impl InKubernetes<'_> {
 }
 
 impl Arguments {
-    fn roles(&self) -> Result<Vec<Role>, RbacError> {
+    fn roles(&self, named: &[WorkloadName]) -> Result<Vec<Role>, RbacError> {
         let source = self.server(Side::Source)?;
         let target = self.server(Side::Target)?;
         if source.is_none() && target.is_none() {
@@ -182,7 +193,7 @@ impl Arguments {
         }
         let mut needed = Needed::default();
         for purpose in &self.purposes {
-            self.add(*purpose, source.as_ref(), target.as_ref(), &mut needed)?;
+            self.add(*purpose, source.as_ref(), target.as_ref(), named, &mut needed)?;
         }
         let first = needed.0.iter().find_map(|(namespace, _)| namespace.as_deref());
         let home = source.as_ref().or(target.as_ref()).map(|server| server.namespace);
@@ -204,6 +215,7 @@ impl Arguments {
         purpose: Purpose,
         source: Option<&InKubernetes<'_>>,
         target: Option<&InKubernetes<'_>>,
+        named: &[WorkloadName],
         needed: &mut Needed,
     ) -> Result<(), RbacError> {
         let both = [source, target].into_iter().flatten();
@@ -226,13 +238,13 @@ impl Arguments {
                 for source in of_source("freeze")? {
                     needed.add(source, Way::Connect);
                     needed.add(source, Way::Freeze);
-                    self.add_flux(source, Way::Freeze, needed);
+                    self.add_elsewhere(source, Way::Freeze, named, needed);
                 }
             }
             Purpose::Rollback => {
                 for source in of_source("rollback")? {
                     needed.add(source, Way::Rollback);
-                    self.add_flux(source, Way::Rollback, needed);
+                    self.add_elsewhere(source, Way::Rollback, named, needed);
                 }
             }
             Purpose::Exec => of_target("exec")?.for_each(|target| needed.add(target, Way::Exec)),
@@ -259,14 +271,34 @@ impl Arguments {
                     needed.put(None, server.rights(Way::Connect, Place::Cluster));
                 }
             }
+            Purpose::Pods => {
+                for source in of_source("pods")? {
+                    needed.put(None, source.rights(Way::Freeze, Place::Cluster));
+                }
+            }
         }
         Ok(())
     }
 
-    fn add_flux(&self, source: &InKubernetes<'_>, way: Way, needed: &mut Needed) {
-        let there = [source.namespace.to_owned()];
-        let namespaces = if self.flux_namespaces.is_empty() { &there[..] } else { &self.flux_namespaces };
-        for namespace in namespaces {
+    /// What is needed where other applications are, and where Flux's objects are.
+    fn add_elsewhere(
+        &self,
+        source: &InKubernetes<'_>,
+        way: Way,
+        named: &[WorkloadName],
+        needed: &mut Needed,
+    ) {
+        let mut there = vec![source.namespace];
+        for namespace in named.iter().map(|name| name.namespace(source.namespace)) {
+            if !there.contains(&namespace) {
+                there.push(namespace);
+                needed.put(Some(namespace), source.rights(way, Place::Workloads));
+            }
+        }
+        if !self.flux_namespaces.is_empty() {
+            there = self.flux_namespaces.iter().map(String::as_str).collect();
+        }
+        for namespace in there {
             needed.put(Some(namespace), source.rights(way, Place::Flux));
         }
     }
@@ -377,6 +409,30 @@ mod tests {
                 "ClusterRoleBinding",
             ]
         );
+        // An application in another namespace than the source, with Flux's objects beside it if nothing else is said.
+        let elsewhere = format!("{MOVE} --for run,freeze,rollback,pods --workload photos/deploy/server");
+        let expected = [
+            "Role media",
+            "RoleBinding media",
+            "Role photos",
+            "RoleBinding photos",
+            "ClusterRole",
+            "ClusterRoleBinding",
+        ];
+        assert_eq!(printed(&elsewhere), expected);
+        let of_photos = |typed: &str| {
+            let text = rbac_of(typed).expect("roles");
+            let of_photos = |role: &&str| role.contains("namespace: photos\nrules");
+            text.split("---\n").find(of_photos).expect("a Role there").to_owned()
+        };
+        let role = of_photos(&elsewhere);
+        assert!(role.contains("helmreleases") && role.contains("cronjobs"), "{role}");
+        for absent in ["\"secrets", "\"services", "\"leases", "\"pods/"] {
+            assert!(!role.contains(absent), "{role}");
+        }
+        assert!(!of_photos(&format!("{elsewhere} --flux-namespace flux-system")).contains("helmreleases"));
+        let beside = format!("{MOVE} --for freeze --workload deploy/server --workload media/sts/queue");
+        assert_eq!(printed(&beside), ["Role media", "RoleBinding media"]);
         // Flux's objects beside the source; a source that is no object needs nothing.
         assert_eq!(printed(&format!("{MOVE} --for freeze,rollback")), ["Role media", "RoleBinding media"]);
         let elsewhere = MOVE.replace("sts/old", "postgres://app@old/app");
@@ -431,7 +487,7 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{text}");
         }
-        let text = rbac_of(&format!("{MOVE} --service-account pgmove --for volumes")).expect("a role");
+        let text = rbac_of(&format!("{MOVE} --service-account pgmove --for volumes,pods")).expect("a role");
         assert!(text.contains("  name: pgmove\n  namespace: media\n"), "{text}");
     }
 
@@ -453,6 +509,11 @@ mod tests {
             ),
             ("-n media --target cluster/new --user jane --for freeze", "--for freeze is about the source"),
             ("-n media --source sts/old --user jane --for exec", "--for exec is about the target"),
+            ("-n media --target cluster/new --user jane --for pods", "--for pods is about the source"),
+            (
+                "-n media --source sts/old --user jane --for freeze --workload media/server",
+                "\"media/server\" names no workload that can be frozen; write deploy/NAME",
+            ),
             (
                 "-n media --target sts/new --user jane --for superuser",
                 "sts/new is no Cluster of CloudNative-PG, and --for superuser is about one",

@@ -7,6 +7,9 @@
 //! gone, while [`super::alarm`] watches. [`Freeze::hold`] does all of that under a Lease ([`super::lease`]), which keeps
 //! other runs away. [`super::rollback`] undoes it, from the annotations alone.
 //!
+//! Applications may be in other namespaces than the source: those of the workloads that are named, and of the pods that are
+//! connected, are looked at too.
+//!
 //! HorizontalPodAutoscalers are left as they are: while its target has no replicas, one is disabled by Kubernetes itself
 //! (condition `ScalingActive` false, reason `ScalingDisabled`), and it goes on when the replicas are back. Only one with
 //! `minReplicas: 0` (feature gate `HPAScaleToZero`) could start its target, and gets `minReplicas: 1` meanwhile.
@@ -48,7 +51,7 @@ const ATTEMPTS: usize = 10;
 pub struct Freeze {
     /// The cluster.
     pub server: ApiServer,
-    /// Where the source and its applications are.
+    /// Where the source is, and its Lease.
     pub namespace: String,
     /// The source, which keeps running.
     pub source: ObjectRef,
@@ -63,25 +66,33 @@ pub struct Freeze {
 impl Freeze {
     /// Looks at the cluster and the source's sessions, and decides what to change.
     pub async fn plan(&self, journal: &[Record]) -> Result<FreezePlan, FreezeError> {
-        let sessions = match &self.endpoint {
-            Some(endpoint) => sessions(endpoint).await?,
-            None => vec![],
-        };
         let known = recorded(journal);
-        let seen =
-            find::look(&self.server, &self.namespace, &self.source, &self.named, sessions, &known).await?;
+        let before: Vec<&Change> = journal
+            .iter()
+            .filter_map(|record| match record {
+                Record::Freezing { change, .. } if known.contains(&change.object) => Some(change),
+                _ => None,
+            })
+            .collect();
+        let stopped = before.iter().flat_map(|change| change.addresses.iter().copied()).collect();
+        let seen = self.look_around(&known, stopped).await?;
         let mut plan = plan::plan(&seen, &self.source, &self.named, &self.run)?;
         for change in &mut plan.changes {
             // Pods that an earlier process has stopped are gone, and perhaps not their sessions.
-            for record in journal {
-                if let Record::Freezing { change: before, .. } = record
-                    && before.object == change.object
-                {
-                    change.addresses.extend(&before.addresses);
-                }
+            for before in before.iter().filter(|before| before.object == change.object) {
+                change.addresses.extend(&before.addresses);
             }
         }
         Ok(plan)
+    }
+
+    /// The sessions of applications on the source's database, if it can be asked for them.
+    async fn sessions(&self) -> Result<Vec<ClientSession>, FreezeError> {
+        let Some(endpoint) = &self.endpoint else { return Ok(vec![]) };
+        let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
+        let sessions = client_sessions(&session.client, Side::Source).await?;
+        session.close().await;
+        Ok(sessions.into_iter().filter(|session| !session.application_name.starts_with("pgmove")).collect())
     }
 
     /// Has the API server judge every change (rights, admission, content); it makes none.
@@ -131,7 +142,8 @@ impl Freeze {
             let Some(now) = requests::read(&self.server, &change.object).await? else {
                 return Err(refused(Refusal::Recreated));
             };
-            let patch = match record::freeze(change, &self.run, order, &now)?.map_err(refused)? {
+            let step = record::freeze(change, &self.run, &self.namespace, order, &now)?;
+            let patch = match step.map_err(refused)? {
                 Step::Standing => return Ok(()),
                 Step::Patch(patch) => patch,
             };
@@ -196,20 +208,22 @@ pub fn recorded_run(records: &[Record]) -> Option<&str> {
     })
 }
 
-/// The sessions of applications on the source's database.
-async fn sessions(endpoint: &Endpoint) -> Result<Vec<ClientSession>, FreezeError> {
-    let session = Session::open(endpoint, Access::Read, "pg_catalog").await?;
-    let sessions = client_sessions(&session.client, Side::Source).await?;
-    session.close().await;
-    Ok(sessions.into_iter().filter(|session| !session.application_name.starts_with("pgmove")).collect())
-}
-
 /// Why a freeze did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum FreezeError {
     /// The API server refused, or cannot be reached.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// Where an application is, the account may not look, or the API server does not answer.
+    #[error("could not look at namespace {namespace}, where {reason}")]
+    OtherNamespace {
+        /// Which.
+        namespace: String,
+        /// What makes it one of the freeze's.
+        reason: String,
+        /// What happened.
+        source: Box<ApiError>,
+    },
     /// A record on an object is damaged.
     #[error(transparent)]
     Mark(#[from] MarkError),
@@ -302,6 +316,7 @@ impl Fault for FreezeError {
     fn class(&self) -> Class {
         match self {
             FreezeError::Api(error) => error.class(),
+            FreezeError::OtherNamespace { source, .. } => source.class(),
             FreezeError::Mark(error) => error.class(),
             FreezeError::Session(error) => error.class(),
             FreezeError::Catalog(error) => error.class(),
@@ -319,6 +334,7 @@ impl Fault for FreezeError {
     fn is_retryable(&self) -> bool {
         match self {
             FreezeError::Api(error) => error.is_retryable(),
+            FreezeError::OtherNamespace { source, .. } => source.is_retryable(),
             FreezeError::Session(error) => error.is_retryable(),
             FreezeError::Catalog(error) => error.is_retryable(),
             FreezeError::Lease(error) => error.is_retryable(),
@@ -331,6 +347,12 @@ impl Fault for FreezeError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             FreezeError::Api(error) => return error.hint(),
+            FreezeError::OtherNamespace { namespace, source, .. } if source.is_forbidden() => format!(
+                "{}\n`pgmove rbac --for freeze --workload {namespace}/KIND/NAME` prints all that is needed there; or stop yourself \
+                 what writes to the source from there",
+                source.hint().unwrap_or_default()
+            ),
+            FreezeError::OtherNamespace { source, .. } => return source.hint(),
             FreezeError::Mark(error) => return error.hint(),
             FreezeError::Session(error) => return error.hint(),
             FreezeError::Catalog(error) => return error.hint(),

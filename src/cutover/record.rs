@@ -51,6 +51,8 @@ pub struct Change {
 pub struct Mark {
     /// The run that froze the object.
     pub run: String,
+    /// The namespace of its source, where the Lease is that lists all of its objects.
+    pub source_namespace: String,
     /// Which of the run's changes it was, from 0; they are undone in reverse.
     pub order: usize,
     /// The fields.
@@ -120,10 +122,12 @@ pub enum Refusal {
     },
 }
 
-/// What is to be done to an object, as it is now, to freeze it. `order` is the change's place in the plan.
+/// What is to be done to an object, as it is now, to freeze it for a run whose source is in `source_namespace`. `order` is
+/// the change's place in the plan.
 pub fn freeze(
     change: &Change,
     run: &str,
+    source_namespace: &str,
     order: usize,
     now: &Object,
 ) -> Result<Result<Step, Refusal>, MarkError> {
@@ -147,7 +151,8 @@ pub fn freeze(
                     by: field_manager::of(&now.body, field),
                 }));
             }
-            Mark { run: run.to_owned(), order, fields: change.fields.clone() }
+            let (run, source_namespace) = (run.to_owned(), source_namespace.to_owned());
+            Mark { run, source_namespace, order, fields: change.fields.clone() }
         }
     };
     let mut patch = precondition(now);
@@ -284,7 +289,7 @@ mod tests {
     }
 
     fn frozen(now: &Object) -> Object {
-        match freeze(&change(), "run-1", 4, now).expect("readable") {
+        match freeze(&change(), "run-1", "databases", 4, now).expect("readable") {
             Ok(Step::Patch(patch)) => patched(now, &patch),
             other => panic!("{other:?}"),
         }
@@ -297,7 +302,8 @@ mod tests {
         assert_eq!(during.field("/spec/replicas"), 0);
         assert_eq!(during.field(RECONCILE), "disabled");
         let mark = Mark::of(&during).expect("readable").expect("there");
-        assert_eq!((mark.run.as_str(), mark.order, &mark.fields), ("run-1", 4, &change().fields));
+        let (run, source_namespace) = ("run-1".to_owned(), "databases".to_owned());
+        assert_eq!(mark, Mark { run, source_namespace, order: 4, fields: change().fields });
         let undoing = undo(&mark, &during);
         assert_eq!((undoing.restored.len(), undoing.left.len()), (2, 0));
         assert_eq!(patched(&during, &undoing.patch), before);
@@ -306,7 +312,10 @@ mod tests {
     #[test]
     fn a_frozen_object_is_left_alone_and_one_that_was_thawed_is_frozen_again() {
         let during = frozen(&deployment(2, &json!({})));
-        assert_eq!(freeze(&change(), "run-1", 4, &during).expect("readable"), Ok(Step::Standing));
+        assert_eq!(
+            freeze(&change(), "run-1", "databases", 4, &during).expect("readable"),
+            Ok(Step::Standing)
+        );
         let thawed = patched(&during, &json!({ "spec": { "replicas": 5 } }));
         let again = frozen(&thawed);
         assert_eq!(again.field("/spec/replicas"), 0);
@@ -317,13 +326,17 @@ mod tests {
     #[test]
     fn an_object_that_is_not_as_planned_is_refused() {
         let other_run = frozen(&deployment(2, &json!({})));
-        let refused = freeze(&change(), "run-2", 0, &other_run).expect("readable");
+        let refused = freeze(&change(), "run-2", "databases", 0, &other_run).expect("readable");
         assert_eq!(refused, Err(Refusal::FrozenBy("run-1".into())));
-        let scaled = freeze(&change(), "run-1", 0, &deployment(3, &json!({}))).expect("readable");
+        let scaled =
+            freeze(&change(), "run-1", "databases", 0, &deployment(3, &json!({}))).expect("readable");
         assert!(matches!(scaled, Err(Refusal::Changed { ref field, .. }) if field == "/spec/replicas"));
         let mut recreated = deployment(2, &json!({}));
         recreated.key.uid = "u-2".into();
-        assert_eq!(freeze(&change(), "run-1", 0, &recreated).expect("readable"), Err(Refusal::Recreated));
+        assert_eq!(
+            freeze(&change(), "run-1", "databases", 0, &recreated).expect("readable"),
+            Err(Refusal::Recreated)
+        );
     }
 
     #[test]
@@ -352,6 +365,6 @@ mod tests {
     fn a_record_that_cannot_be_read_is_an_error_and_no_absence() {
         let damaged = deployment(0, &json!({ MARK: "{" }));
         assert!(Mark::of(&damaged).is_err());
-        assert!(freeze(&change(), "run-1", 0, &damaged).is_err());
+        assert!(freeze(&change(), "run-1", "databases", 0, &damaged).is_err());
     }
 }

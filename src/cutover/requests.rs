@@ -45,6 +45,16 @@ pub(super) async fn list(
     Ok(found.iter().map(|object| Object::new(resource, object)).collect())
 }
 
+/// All objects of a kind in the cluster that a field selector picks.
+pub(super) async fn list_everywhere(
+    server: &ApiServer,
+    resource: &ApiResource,
+    fields: &str,
+) -> Result<Vec<Object>, ApiError> {
+    let found: Vec<DynamicObject> = server.list_everywhere(resource, fields).await?;
+    Ok(found.iter().map(|object| Object::new(resource, object)).collect())
+}
+
 /// Sends a merge patch. `None` if the object is no longer as it was read, so that nothing was changed.
 pub(super) async fn patch(
     server: &ApiServer,

@@ -1,10 +1,10 @@
 //! Puts back what a freeze has changed.
 //!
 //! What is put back stands in an annotation on each object ([`super::record`]), so neither the run directory nor the
-//! machine of the freeze is needed. Where to look is told by the journal, or by the namespaces: the Lease there lists the
-//! run's objects, also those of other namespaces, and the kinds that pgmove changes are searched. Objects are put back in
-//! reverse: what writes first, then what manages it. An object that cannot be put back does not keep the others from it;
-//! a second rollback tries again.
+//! machine of the freeze is needed. Where to look is told by the journal, or by the namespaces: the kinds that pgmove changes
+//! are searched there, and the Lease in the source's namespace, which each record names, lists the run's objects in all
+//! others. Objects are put back in reverse: what writes first, then what manages it. An object that cannot be put back
+//! does not keep the others from it; a second rollback tries again.
 //!
 //! Without journal and Lease, the labels of what is in the namespaces lead to the objects of Flux elsewhere, and the
 //! rollback counts as incomplete: nothing tells that these are all. A journal whose objects are all unknown here is that of a
@@ -172,7 +172,8 @@ impl Rollback {
     ) -> Result<Restoration, E> {
         let mut found = Restoration::default();
         self.refuse_elsewhere().await?;
-        let (leases, listed) = self.take_leases(events).await?;
+        let searched = self.search(&mut found).await.map_err(RollbackError::from)?;
+        let (leases, listed) = self.take_leases(&searched, events).await?;
         let known: BTreeSet<ObjectKey> = self.known.iter().cloned().chain(listed).collect();
         let is_told = journal.is_some() || !self.known.is_empty() || !leases.is_empty();
         if let Err(error) = first(journal.as_deref_mut()).await {
@@ -182,7 +183,7 @@ impl Rollback {
             }
             return Err(error);
         }
-        let objects = self.search(&known, is_told, &mut found).await;
+        let objects = self.recorded(searched, &known, is_told, &mut found).await;
         let mut objects = objects.map_err(RollbackError::from)?;
         objects.retain(|(object, _)| !self.kept.contains(object));
         objects.sort_by_key(|(object, order)| std::cmp::Reverse((rank(&object.kind), *order)));
@@ -237,7 +238,8 @@ impl Rollback {
         }
         let Some(first) = self.known.first() else { return Ok(()) };
         // All of them may have been made anew; the run's Lease is in the cluster of the freeze only.
-        for namespace in self.known.iter().map(|object| &object.namespace).collect::<BTreeSet<_>>() {
+        let of_known = self.known.iter().map(|object| &object.namespace);
+        for namespace in of_known.chain(&self.namespaces).collect::<BTreeSet<_>>() {
             let listed = lease::list(&self.server, namespace).await.unwrap_or_default();
             if listed.iter().any(|lease| lease.objects.iter().any(|object| self.known.contains(object))) {
                 return Ok(());
@@ -252,17 +254,30 @@ impl Rollback {
     }
 
     /// Takes the Leases of the runs that are undone, so that none of them is at work; gives the objects that they list.
-    async fn take_leases(&self, events: &Events) -> Result<(Vec<Lease>, Vec<ObjectKey>), RollbackError> {
-        let (mut leases, mut objects) = (vec![], vec![]);
-        let known = self.known.iter().map(|object| &object.namespace);
-        for namespace in self.namespaces.iter().chain(known).collect::<BTreeSet<_>>() {
+    async fn take_leases(
+        &self,
+        searched: &[Object],
+        events: &Events,
+    ) -> Result<(Vec<Lease>, Vec<ObjectKey>), RollbackError> {
+        let (mut leases, mut objects, mut unseen) = (vec![], vec![], vec![]);
+        let mut known: BTreeSet<&ObjectKey> = self.known.iter().collect();
+        let mut namespaces: BTreeSet<String> = self.namespaces.iter().cloned().collect();
+        namespaces.extend(self.known.iter().map(|object| object.namespace.clone()));
+        for object in searched {
+            if let Ok(Some(mark)) = Mark::of(object)
+                && self.is_undone(&mark)
+            {
+                known.insert(&object.key);
+                namespaces.insert(mark.source_namespace);
+            }
+        }
+        for namespace in &namespaces {
             let listed = match lease::list(&self.server, namespace).await {
                 Ok(listed) => listed,
-                // The Lease is in one namespace only, and its objects are in others too.
                 Err(LeaseError::Api(error))
                     if error.is_forbidden() && !self.namespaces.contains(namespace) =>
                 {
-                    events.warn(format!(
+                    unseen.push(format!(
                         "cannot see whether a run works in namespace {namespace}: {}",
                         error.cause
                     ));
@@ -271,25 +286,30 @@ impl Rollback {
                 Err(error) => return Err(error.into()),
             };
             for stored in listed {
-                let is_of_run = stored.objects.iter().any(|object| self.known.contains(object));
-                if self.run.is_none() || is_of_run {
+                let is_of_run = stored.objects.iter().any(|object| known.contains(object));
+                if is_of_run || (self.run.is_none() && self.namespaces.contains(namespace)) {
                     let holder = self.holder.clone();
                     leases.push(Lease::acquire(&self.server, namespace, &stored.name, holder, events).await?);
                     objects.extend(stored.objects);
                 }
             }
         }
+        // A run's Lease is in one namespace only, and its objects are in others too.
+        if leases.is_empty() {
+            for warning in unseen {
+                events.warn(warning);
+            }
+        }
         Ok((leases, objects))
     }
 
-    /// The objects that have a record, or should have one, each with its place in the freeze. `is_told`: whether a journal or
-    /// a Lease names them all.
-    async fn search(
-        &self,
-        known: &BTreeSet<ObjectKey>,
-        is_told: bool,
-        found: &mut Restoration,
-    ) -> Result<Vec<(ObjectKey, usize)>, ApiError> {
+    /// Whether a record is of a freeze that is to be undone.
+    fn is_undone(&self, mark: &Mark) -> bool {
+        self.run.as_ref().is_none_or(|run| *run == mark.run)
+    }
+
+    /// What is in the namespaces, of the kinds that pgmove changes, and what the journal names.
+    async fn search(&self, found: &mut Restoration) -> Result<Vec<Object>, ApiError> {
         let mut kinds: Vec<_> = changeable().collect();
         for (group, kind) in FLUX.into_iter().chain([CLUSTER]) {
             kinds.extend(requests::discover(&self.server, group, kind).await?);
@@ -308,6 +328,25 @@ impl Rollback {
                 }
             }
         }
+        for key in &self.known {
+            if !objects.iter().any(|object| object.key == *key) {
+                // One that cannot be read is tried again when it is its turn, and told then.
+                let now = requests::read(&self.server, key).await.ok().flatten();
+                objects.extend(now.filter(|now| now.key == *key));
+            }
+        }
+        Ok(objects)
+    }
+
+    /// The objects that have a record, or should have one, each with its place in the freeze. `is_told`: whether a journal or
+    /// a Lease names them all.
+    async fn recorded(
+        &self,
+        mut objects: Vec<Object>,
+        known: &BTreeSet<ObjectKey>,
+        is_told: bool,
+        found: &mut Restoration,
+    ) -> Result<Vec<(ObjectKey, usize)>, ApiError> {
         if !is_told {
             for read in flux_of(&self.server, &objects).await {
                 match read {
@@ -317,7 +356,7 @@ impl Rollback {
             }
             found.unsearched.push(format!(
                 "no lease in namespace {} lists what was frozen; beyond it, only what the labels of its objects lead to was \
-                 looked at",
+                 looked at, and workloads of other namespaces are put back with -n of each",
                 self.namespaces.join(", ")
             ));
         }
@@ -330,7 +369,7 @@ impl Rollback {
             .collect();
         for key in known {
             if !marked.iter().any(|(object, _)| object == key) {
-                // One that cannot be read is tried again when it is its turn, and told then.
+                // The same.
                 let now = requests::read(&self.server, key).await.ok().flatten();
                 marked.push((key.clone(), now.as_ref().map_or(0, order)));
             }
@@ -354,7 +393,7 @@ impl Rollback {
                 return Ok(Outcome::Gone);
             };
             let mark = match Mark::of(&now) {
-                Ok(Some(mark)) if self.run.as_ref().is_none_or(|run| *run == mark.run) => mark,
+                Ok(Some(mark)) if self.is_undone(&mark) => mark,
                 Ok(Some(_)) => return Ok(Outcome::OfAnother),
                 Ok(None) => {
                     return Ok(change

@@ -137,6 +137,19 @@ impl ApiServer {
         self.ask(request, api.list(&parameters)).await.map(|list| list.items)
     }
 
+    /// Lists the objects in all namespaces that a field selector picks.
+    pub async fn list_everywhere<K>(&self, kind: &K::DynamicType, fields: &str) -> Result<Vec<K>, ApiError>
+    where
+        K: Resource<Scope: NamespaceScope> + Clone + DeserializeOwned + fmt::Debug,
+        K::DynamicType: Clone,
+    {
+        let api = Api::<K>::all_with(self.client().clone(), kind);
+        let parameters = ListParams::default().fields(fields);
+        self.ask(Request::of::<K>(kind, "list", None, None), api.list(&parameters))
+            .await
+            .map(|list| list.items)
+    }
+
     /// Whether the account may do this, by the API server's own word (`SelfSubjectAccessReview`, which every account may
     /// ask for).
     pub async fn may(&self, wanted: &Request) -> Result<bool, ApiError> {

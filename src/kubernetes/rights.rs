@@ -33,8 +33,10 @@ pub enum Way {
 /// Where a right is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// The namespace of the server and its applications.
+    /// The namespace of the server, and of the applications beside it.
     Application,
+    /// Each other namespace with applications that are stopped.
+    Workloads,
     /// Each namespace in which Flux keeps what manages them; it may be the same.
     Flux,
     /// Objects that are in no namespace.
@@ -143,9 +145,16 @@ pub fn rights(way: Way, server: &Server<'_>, place: Place) -> Vec<Right> {
             vec![right("", &["secrets"], &["get"]).on([format!("{}-ca", server.object.name)])]
         }
         (Way::Freeze, Place::Application) => freeze(server.object),
-        (Way::Freeze, Place::Flux) => flux(&CHANGE_AND_WATCH),
+        (Way::Freeze, Place::Workloads) => {
+            [lead_to_workloads(), change(&STOPPED, &CHANGE_AND_WATCH)].concat()
+        }
+        // From a session to its pod, in whichever namespace; what is found there can be named too.
+        (Way::Freeze, Place::Cluster) => vec![right("", &["pods"], &["list"])],
+        (Way::Freeze, Place::Flux) => change(&FLUX, &CHANGE_AND_WATCH),
         (Way::Rollback, Place::Application) => rollback(server.object),
-        (Way::Rollback, Place::Flux) => flux(&["get", "patch"]),
+        // What is elsewhere is not searched for: the Lease names it.
+        (Way::Rollback, Place::Workloads) => change(&STOPPED, &["get", "patch"]),
+        (Way::Rollback, Place::Flux) => change(&FLUX, &["get", "patch"]),
         _ => vec![],
     }
 }
@@ -207,31 +216,40 @@ fn connect(server: &Server<'_>) -> Vec<Right> {
 const CHANGE: [&str; 3] = ["get", "list", "patch"];
 const CHANGE_AND_WATCH: [&str; 4] = ["get", "list", "watch", "patch"];
 
-/// Kinds of an application's namespace that a freeze changes.
-const CHANGED: [(&str, &[&str]); 4] = [
-    ("", &["services", "persistentvolumeclaims"]),
+type Kinds = (&'static str, &'static [&'static str]);
+
+/// Kinds that a freeze marks, since the source needs them.
+const KEPT: [Kinds; 1] = [("", &["services", "persistentvolumeclaims"])];
+
+/// Kinds that a freeze stops.
+const STOPPED: [Kinds; 3] = [
     ("apps", &["deployments", "statefulsets"]),
     ("batch", &["cronjobs", "jobs"]),
     ("autoscaling", &["horizontalpodautoscalers"]),
 ];
 
-const CLUSTERS: (&str, &[&str]) = ("postgresql.cnpg.io", &["clusters"]);
-const LEASES: (&str, &[&str]) = ("coordination.k8s.io", &["leases"]);
+const CLUSTERS: Kinds = ("postgresql.cnpg.io", &["clusters"]);
+const LEASES: Kinds = ("coordination.k8s.io", &["leases"]);
 
 /// Kinds of Flux that a freeze changes.
-const FLUX: [(&str, &[&str]); 3] = [
+const FLUX: [Kinds; 3] = [
     ("image.toolkit.fluxcd.io", &["imageupdateautomations"]),
     ("kustomize.toolkit.fluxcd.io", &["kustomizations"]),
     ("helm.toolkit.fluxcd.io", &["helmreleases"]),
 ];
 
-fn flux(verbs: &[&'static str]) -> Vec<Right> {
-    FLUX.iter().map(|(group, resources)| right(group, resources, verbs)).collect()
+fn change(kinds: &[Kinds], verbs: &[&'static str]) -> Vec<Right> {
+    kinds.iter().map(|(group, resources)| right(group, resources, verbs)).collect()
+}
+
+/// From a session to its pod, and from the pod to its workload.
+fn lead_to_workloads() -> Vec<Right> {
+    vec![right("", &["pods"], &["list"]), right("apps", &["replicasets"], &["list"])]
 }
 
 fn freeze(source: &ObjectRef) -> Vec<Right> {
-    let mut rights = vec![right("", &["pods"], &["list"]), right("apps", &["replicasets"], &["list"])];
-    rights.extend(CHANGED.iter().map(|(group, resources)| right(group, resources, &CHANGE_AND_WATCH)));
+    let changed = [change(&KEPT, &CHANGE_AND_WATCH), change(&STOPPED, &CHANGE_AND_WATCH)];
+    let mut rights = [lead_to_workloads(), changed.concat()].concat();
     if source.kind == Kind::Cluster {
         rights.push(right(CLUSTERS.0, CLUSTERS.1, &CHANGE_AND_WATCH).on([source.name.clone()]));
     }
@@ -241,13 +259,12 @@ fn freeze(source: &ObjectRef) -> Vec<Right> {
 
 /// Whatever was frozen in the namespace is searched for, by whichever freeze.
 fn rollback(source: &ObjectRef) -> Vec<Right> {
-    let mut rights: Vec<Right> =
-        CHANGED.iter().map(|(group, resources)| right(group, resources, &CHANGE)).collect();
+    let mut rights = [change(&KEPT, &CHANGE), change(&STOPPED, &CHANGE)].concat();
     rights.push(right(CLUSTERS.0, CLUSTERS.1, &["list"]));
     if source.kind == Kind::Cluster {
         rights.push(right(CLUSTERS.0, CLUSTERS.1, &["get", "patch"]).on([source.name.clone()]));
     }
-    rights.extend(flux(&["list"]));
+    rights.extend(change(&FLUX, &["list"]));
     rights.push(right(LEASES.0, LEASES.1, &["get", "list", "update", "delete"]));
     rights
 }

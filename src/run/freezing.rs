@@ -53,8 +53,8 @@ pub(super) fn frozen_before(path: &Path) -> Option<String> {
 }
 
 impl Context<'_> {
-    /// What is to be frozen, if anything is.
-    fn freezing(&self, settings: &FreezeSettings) -> Freeze {
+    /// What is to be frozen.
+    pub(super) fn freezing(&self, settings: &FreezeSettings) -> Freeze {
         let endpoint = self.source.server();
         let route = self.route().expect("only a source in Kubernetes is frozen");
         Freeze {

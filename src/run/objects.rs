@@ -2,7 +2,7 @@
 
 use super::{Checked, Context};
 use crate::cutover::freeze::FreezePlan;
-use crate::error::{Error, Fault, chain};
+use crate::error::{Error, Exit, Fault, chain};
 use crate::kubernetes::rights::{Place, Right, Server, Way, lacking, rights};
 use crate::kubernetes::{ApiError, ClusterLook, Instance, Kind, Route};
 use crate::preflight::kubernetes::{self, Missing};
@@ -30,17 +30,18 @@ impl Objects {
 impl Context<'_> {
     pub(super) async fn objects(&self) -> Objects {
         let mut seen = Objects::default();
-        match self.freeze_plan().await {
-            Ok(plan) => seen.freeze = plan,
-            Err(error) => seen.findings.push(refused(&error)),
+        self.look_elsewhere(&mut seen).await;
+        // Where it may not look, nothing can be planned.
+        if !preflight::is_refused(&seen.findings) {
+            match self.freeze_plan().await {
+                Ok(plan) => seen.freeze = plan,
+                Err(error) => seen.findings.push(refused(&error)),
+            }
         }
         if let Some(plan) = &seen.freeze {
             match self.missing_for(plan).await {
                 Ok(missing) => seen.findings.extend(kubernetes::rights(&missing)),
-                Err(error) => seen.skipped.push(Skipped {
-                    what: "the rights on what Flux keeps".into(),
-                    why: chain(&error).join(": "),
-                }),
+                Err(error) => seen.skipped.push(unasked("the rights on what Flux keeps", &error)),
             }
             // A right that is missing is one reason, and told already.
             if !preflight::is_refused(&seen.findings)
@@ -98,26 +99,65 @@ impl Context<'_> {
         checked.has_superuser() || self.settings.connections.operator.is_some()
     }
 
+    /// Asks for the rights in the other namespaces that have applications of the source; those in its own were asked for before.
+    async fn look_elsewhere(&self, seen: &mut Objects) {
+        let Some((freeze, route)) =
+            self.settings.freeze.as_ref().map(|asked| self.freezing(asked)).zip(self.route())
+        else {
+            return;
+        };
+        let mut namespaces = freeze.named_namespaces();
+        match freeze.connected_namespaces().await {
+            Ok(connected) => namespaces.extend(connected),
+            Err(error) => seen.findings.push(refused(&Error::new(Exit::Refused, error))),
+        }
+        let wanted = rights(Way::Freeze, &server_of(route), Place::Workloads);
+        let mut missing = vec![];
+        for namespace in namespaces {
+            match missing_in(route, &namespace, &wanted).await {
+                Ok(found) => missing.extend(found),
+                Err(error) => {
+                    seen.skipped.push(unasked(&format!("the rights in namespace {namespace}"), &error));
+                }
+            }
+        }
+        seen.findings.extend(kubernetes::rights(&missing));
+    }
+
     /// The rights on the objects of Flux that the plan changes; those on the others were asked for before.
     async fn missing_for(&self, plan: &FreezePlan) -> Result<Vec<Missing>, ApiError> {
         let Some(route) = self.route() else { return Ok(vec![]) };
-        let of_flux = rights(Way::Freeze, &Server { object: &route.object, secret: None }, Place::Flux);
-        let mut missing: Vec<Missing> = vec![];
+        let of_flux = rights(Way::Freeze, &server_of(route), Place::Flux);
+        let mut missing = vec![];
         for change in &plan.changes {
             let of_kind = |right: &&Right| {
                 right.group == change.object.group && right.resources.contains(&&*change.object.plural)
             };
             let wanted: Vec<Right> = of_flux.iter().filter(of_kind).cloned().collect();
-            let namespace = &change.object.namespace;
-            for right in lacking(&route.server, namespace, &wanted).await? {
-                let is_optional = right.verbs == ["watch"];
-                let (context, namespace) = (route.server.context().map(str::to_owned), namespace.clone());
-                let account = route.server.account().await?;
-                missing.push(Missing { account, context, namespace, right, is_optional });
-            }
+            missing.extend(missing_in(route, &change.object.namespace, &wanted).await?);
         }
         Ok(missing)
     }
+}
+
+/// Those of some rights for a freeze that the account has not in a namespace.
+async fn missing_in(route: &Route, namespace: &str, wanted: &[Right]) -> Result<Vec<Missing>, ApiError> {
+    let mut missing = vec![];
+    for right in lacking(&route.server, namespace, wanted).await? {
+        let is_optional = right.verbs == ["watch"];
+        let (context, namespace) = (route.server.context().map(str::to_owned), namespace.to_owned());
+        let account = route.server.account().await?;
+        missing.push(Missing { account, context, namespace, right, is_optional });
+    }
+    Ok(missing)
+}
+
+fn server_of(route: &Route) -> Server<'_> {
+    Server { object: &route.object, secret: None }
+}
+
+fn unasked(what: &str, error: &ApiError) -> Skipped {
+    Skipped { what: what.to_owned(), why: chain(error).join(": ") }
 }
 
 fn refused(error: &Error) -> Finding {

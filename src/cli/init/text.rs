@@ -124,8 +124,8 @@ const RUN: &str = "
 # Stop what writes to the source, and what would start it again (`pgmove freeze --help`). It stays stopped for the cutover;
 # `pgmove rollback` puts it back.
 freeze = true
-# Further workloads to stop, which are not connected now:
-# workload = \"cronjob/backup\"
+# Further workloads to stop, which are not connected now; with its namespace in front where that is not the source's:
+# workload = [\"cronjob/backup\", \"media/deploy/immich-server\"]
 
 # Make the source refuse writes too, whoever comes (`pgmove unfence` lifts it).
 fence = true

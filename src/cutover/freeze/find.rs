@@ -1,17 +1,21 @@
-//! Looks at a namespace, and at what manages it, for everything that the plan is decided from.
+//! Looks at namespaces, and at what manages what is in them, for everything that the plan is decided from.
+//!
+//! The source's namespace is looked at, those of workloads that are named, and those of pods that are connected to the source: where
+//! a session comes from no pod that was seen, its pod is looked for in the whole cluster, if the account may list pods there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
 
 use super::plan::{self, IMAGE_UPDATE_AUTOMATION, KUSTOMIZATION, Wanted};
-use super::workload::WorkloadName;
-use super::writers::Sighting;
-use crate::catalog::ClientSession;
+use super::workload::WorkloadKind;
+use super::writers::{self, Sighting, has_own_address};
+use super::{Freeze, FreezeError};
 use crate::cutover::object::{Object, ObjectKey};
 use crate::cutover::requests;
-use crate::kubernetes::{ApiError, ApiServer, Kind, ObjectRef};
+use crate::kubernetes::{ApiError, ApiServer, Kind};
 
 /// The kinds of a namespace that a freeze reads: group, version, kind, plural.
 const KINDS: [(&str, &str, &str, &str); 9] = [
@@ -25,6 +29,12 @@ const KINDS: [(&str, &str, &str, &str); 9] = [
     ("batch", "v1", "CronJob", "cronjobs"),
     ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
 ];
+
+/// Those of [`KINDS`] that only the source has need of.
+const OF_SOURCE: [&str; 2] = ["Service", "PersistentVolumeClaim"];
+
+/// Pods that still have their addresses.
+const LIVING: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Those of [`KINDS`] that pods are followed through.
 const CHAIN: [&str; 3] = ["Pod", "ReplicaSet", "Job"];
@@ -41,34 +51,103 @@ fn resource((group, version, kind, plural): &(&str, &str, &str, &str)) -> ApiRes
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
-/// Reads everything that a plan needs. `known` are objects that this run has changed before, wherever they are.
-pub(super) async fn look(
-    server: &ApiServer,
-    namespace: &str,
-    source: &ObjectRef,
-    named: &[WorkloadName],
-    sessions: Vec<ClientSession>,
-    known: &[ObjectKey],
-) -> Result<Sighting, ApiError> {
-    let mut seen = Sighting { namespace: namespace.to_owned(), objects: vec![], sessions };
-    for kind in &KINDS {
-        seen.objects.extend(requests::list(server, &resource(kind), namespace).await?);
-    }
-    if source.kind == Kind::Cluster {
-        let (group, kind) = CLUSTER;
-        let (namespace, name) = (namespace.to_owned(), Some(source.name.clone()));
-        seen.objects.extend(find(server, &Wanted { group, kind, namespace, name }).await?);
-    }
-    for key in known {
-        if !seen.objects.iter().any(|object| object.key == *key) {
-            seen.objects.extend(requests::read(server, key).await?);
+impl Freeze {
+    /// Reads everything that a plan needs. `known` are objects that this run has changed before, wherever they are, and
+    /// `stopped` the addresses of their pods.
+    pub(super) async fn look_around(
+        &self,
+        known: &[ObjectKey],
+        stopped: BTreeSet<IpAddr>,
+    ) -> Result<Sighting, FreezeError> {
+        let (server, home) = (&self.server, &self.namespace);
+        let sessions = self.sessions().await?;
+        let mut seen = Sighting { namespaces: vec![home.clone()], sessions, stopped, ..Sighting::default() };
+        for kind in &KINDS {
+            seen.objects.extend(requests::list(server, &resource(kind), home).await?);
         }
+        if self.source.kind == Kind::Cluster {
+            let (group, kind) = CLUSTER;
+            let (namespace, name) = (home.clone(), Some(self.source.name.clone()));
+            seen.objects.extend(find(server, &Wanted { group, kind, namespace, name }).await?);
+        }
+        for (namespace, reason) in self.others(&mut seen, known).await? {
+            for kind in KINDS.iter().filter(|(_, _, kind, _)| !OF_SOURCE.contains(kind)) {
+                let found = requests::list(server, &resource(kind), &namespace).await.map_err(|source| {
+                    let (namespace, reason) = (namespace.clone(), reason.clone());
+                    FreezeError::OtherNamespace { namespace, reason, source: Box::new(source) }
+                });
+                seen.objects.extend(found?);
+            }
+            seen.namespaces.push(namespace);
+        }
+        for key in known {
+            if !seen.objects.iter().any(|object| object.key == *key) {
+                seen.objects.extend(requests::read(server, key).await?);
+            }
+        }
+        let wanted = plan::wanted(&seen, &self.source, &self.named);
+        for found in managers(server, &wanted, &seen.objects).await {
+            seen.objects.extend(found.map_err(|(_, error)| error)?);
+        }
+        Ok(seen)
     }
-    let wanted = plan::wanted(&seen, source, named);
-    for found in managers(server, &wanted, &seen.objects).await {
-        seen.objects.extend(found.map_err(|(_, error)| error)?);
+
+    /// The other namespaces that workloads are named in.
+    pub fn named_namespaces(&self) -> BTreeSet<String> {
+        let named = self.named.iter().map(|name| name.namespace(&self.namespace));
+        named.filter(|namespace| *namespace != self.namespace).map(str::to_owned).collect()
     }
-    Ok(seen)
+
+    /// The other namespaces whose pods are connected to the source, as far as the account may look for them.
+    pub async fn connected_namespaces(&self) -> Result<BTreeSet<String>, FreezeError> {
+        let objects = requests::list(&self.server, &resource(&KINDS[0]), &self.namespace).await?;
+        let sessions = self.sessions().await?;
+        let mut seen = Sighting { objects, sessions, ..Sighting::default() };
+        let pods = strange_pods(&self.server, &mut seen).await?;
+        let namespaces = pods.into_iter().map(|pod| pod.key.namespace);
+        Ok(namespaces.filter(|namespace| *namespace != self.namespace).collect())
+    }
+
+    /// The other namespaces in which something is to be stopped, each with what makes it one.
+    async fn others(
+        &self,
+        seen: &mut Sighting,
+        known: &[ObjectKey],
+    ) -> Result<BTreeMap<String, String>, FreezeError> {
+        let mut others = BTreeMap::new();
+        for key in known.iter().filter(|key| WorkloadKind::of(key).is_some()) {
+            others.insert(key.namespace.clone(), format!("{key} was stopped before"));
+        }
+        for name in &self.named {
+            let namespace = name.namespace(&self.namespace).to_owned();
+            others.insert(namespace, format!("{name} is named by the user"));
+        }
+        for pod in strange_pods(&self.server, seen).await? {
+            others.entry(pod.key.namespace.clone()).or_insert_with(|| format!("{} is connected", pod.key));
+        }
+        others.remove(&self.namespace);
+        Ok(others)
+    }
+}
+
+/// The pods of sessions that were not seen so far, wherever they are. An account that may not list them finds none.
+async fn strange_pods(server: &ApiServer, seen: &mut Sighting) -> Result<Vec<Object>, ApiError> {
+    let addresses = seen.strange_addresses();
+    if addresses.is_empty() {
+        return Ok(vec![]);
+    }
+    // All of them: a selector of `status.podIP` knows the first address of a pod only.
+    let mut pods = match requests::list_everywhere(server, &resource(&KINDS[0]), LIVING).await {
+        Ok(pods) => pods,
+        Err(error) if error.is_forbidden() => return Ok(vec![]),
+        Err(error) => return Err(error),
+    };
+    seen.has_seen_cluster = true;
+    // A node's address tells nothing: its own sessions have it, and those of each pod in its network.
+    pods.retain(|pod| {
+        has_own_address(pod) && writers::addresses(pod).iter().any(|address| addresses.contains(address))
+    });
+    Ok(pods)
 }
 
 /// The objects of Flux that have made some objects, by their labels, wherever they are; or what could not be read.

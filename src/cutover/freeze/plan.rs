@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::workload::{WorkloadKind, WorkloadName};
-use super::writers::{Sighting, Source, Writer, Writers, addresses, controllers};
+use super::writers::{Sighting, Source, Writer, Writers, addresses, controllers, has_own_address};
 use crate::cutover::object::{self, Object, ObjectKey};
 use crate::cutover::record::{Change, FieldChange, Mark, MarkError};
 use crate::kubernetes::{ObjectRef, Owner};
@@ -39,7 +39,7 @@ pub struct FreezePlan {
 
 impl Change {
     /// Whether it ends pods.
-    fn stops(&self) -> bool {
+    pub(super) fn stops(&self) -> bool {
         let is_switch = |field: &FieldChange| field.field == "/spec/replicas";
         matches!(&*self.object.kind, "CronJob" | "Job") || self.fields.iter().any(is_switch)
     }
@@ -103,7 +103,9 @@ pub(super) fn plan(
     for kind in
         [WorkloadKind::CronJob, WorkloadKind::Job, WorkloadKind::Deployment, WorkloadKind::StatefulSet]
     {
-        for writer in found.workloads.iter().filter(|writer| WorkloadKind::of(writer.object) == Some(kind)) {
+        for writer in
+            found.workloads.iter().filter(|writer| WorkloadKind::of(&writer.object.key) == Some(kind))
+        {
             draft.hold_autoscalers(seen, writer.object)?;
             draft.stop(kind, writer)?;
         }
@@ -116,8 +118,7 @@ pub(super) fn plan(
     }
     for change in &mut draft.plan.changes {
         let of_it = |pod: &&Object| pod.key.kind == "Pod" && is_stopped_by(seen, pod, change);
-        // A node's address is not the pod's own.
-        let own = seen.objects.iter().filter(of_it).filter(|pod| pod.field("/spec/hostNetwork") != true);
+        let own = seen.objects.iter().filter(of_it).filter(|pod| has_own_address(pod));
         change.addresses = own.flat_map(addresses).collect();
     }
     Ok(draft.plan)
@@ -139,8 +140,8 @@ impl Draft<'_> {
             Some(mark) if mark.run == self.run => mark.fields,
             Some(mark) => {
                 self.plan.obstacles.push(format!(
-                    "{} is frozen by run {}: work in its run directory (--run-dir), or undo it (pgmove rollback)",
-                    object.key, mark.run
+                    "{} is frozen by run {}: work in its run directory (--run-dir), or undo it (pgmove rollback -n {})",
+                    object.key, mark.run, mark.source_namespace
                 ));
                 return Ok(());
             }
@@ -237,6 +238,7 @@ impl Draft<'_> {
     fn hold_autoscalers(&mut self, seen: &Sighting, workload: &Object) -> Result<(), MarkError> {
         let targets = |autoscaler: &&Object| {
             autoscaler.key.kind == "HorizontalPodAutoscaler"
+                && autoscaler.key.namespace == workload.key.namespace
                 && autoscaler.text("/spec/scaleTargetRef/kind") == Some(&workload.key.kind)
                 && autoscaler.text("/spec/scaleTargetRef/name") == Some(&workload.key.name)
         };

@@ -1,5 +1,6 @@
 //! Waits until what was stopped is gone: its pods, and their sessions on the source.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::plan::{self, FreezePlan};
 use super::writers::{self, Sighting, display_session};
-use super::{Freeze, FreezeError, began, ended, find, sessions};
+use super::{Freeze, FreezeError, began, ended, find};
 use crate::catalog::ClientSession;
 use crate::cutover::object::Object;
 use crate::error::Fault as _;
@@ -87,13 +88,13 @@ impl Freeze {
     }
 
     async fn look(&self, plan: &FreezePlan) -> Result<Staying, FreezeError> {
-        let objects = find::pods(&self.server, &self.namespace).await?;
-        let seen = Sighting { namespace: self.namespace.clone(), objects, sessions: vec![] };
-        let sessions = match &self.endpoint {
-            Some(endpoint) => sessions(endpoint).await?,
-            None => vec![],
-        };
-        Ok(staying(plan, &seen, &sessions))
+        let stopped = plan.changes.iter().filter(|change| change.stops());
+        let namespaces: BTreeSet<&str> = stopped.map(|change| &*change.object.namespace).collect();
+        let mut seen = Sighting::default();
+        for namespace in namespaces {
+            seen.objects.extend(find::pods(&self.server, namespace).await?);
+        }
+        Ok(staying(plan, &seen, &self.sessions().await?))
     }
 }
 
@@ -103,8 +104,8 @@ fn staying(plan: &FreezePlan, seen: &Sighting, sessions: &[ClientSession]) -> St
     let pods = seen.objects.iter().filter(|object| object.key.kind == "Pod" && writers::is_running(object));
     let pods = pods.filter(is_stopped);
     let is_theirs = |session: &&ClientSession| {
-        let address = session.client.as_deref().and_then(|client| client.parse().ok());
-        address.is_some_and(|address| plan.changes.iter().any(|change| change.addresses.contains(&address)))
+        let is_of = |address| plan.changes.iter().any(|change| change.addresses.contains(&address));
+        writers::origin(session).is_some_and(is_of)
     };
     Staying {
         pods: pods.map(|pod| pod.key.to_string()).collect(),

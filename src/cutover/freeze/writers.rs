@@ -8,15 +8,47 @@ use crate::catalog::ClientSession;
 use crate::cutover::object::{self, Object};
 use crate::kubernetes::{Kind, ObjectRef};
 
-/// What was seen of a namespace and of what manages it.
+/// What was seen of the source's namespace, of those of its applications, and of what manages them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sighting {
-    /// Where the source and its applications are.
-    pub(super) namespace: String,
-    /// Pods, workloads, autoscalers, Services and claims of that namespace, and the objects of Flux that manage them.
+    /// The namespaces that were looked at; the source is in the first.
+    pub(super) namespaces: Vec<String>,
+    /// Pods, workloads and autoscalers of those namespaces, Services and claims of the source's, and the objects of Flux that
+    /// manage them.
     pub(super) objects: Vec<Object>,
     /// The sessions of applications on the source's database.
     pub(super) sessions: Vec<ClientSession>,
+    /// Where pods were that this run has stopped before; their sessions are waited for.
+    pub(super) stopped: BTreeSet<IpAddr>,
+    /// Whether the pods of all sessions were looked for in the whole cluster.
+    pub(super) has_seen_cluster: bool,
+}
+
+impl Sighting {
+    /// The source's namespace.
+    pub(super) fn home(&self) -> &str {
+        self.namespaces.first().map_or("", String::as_str)
+    }
+
+    /// The pods that have an address; several that are in the network of one node have the same.
+    fn pods_at(&self, address: IpAddr) -> Vec<&Object> {
+        let is_there =
+            |pod: &&Object| pod.key.kind == "Pod" && is_running(pod) && addresses(pod).contains(&address);
+        self.objects.iter().filter(is_there).collect()
+    }
+
+    /// Where sessions come from of which no pod was seen.
+    pub(super) fn strange_addresses(&self) -> BTreeSet<IpAddr> {
+        let known = |address: &IpAddr| self.stopped.contains(address) || !self.pods_at(*address).is_empty();
+        let mut addresses: BTreeSet<IpAddr> = self.sessions.iter().filter_map(origin).collect();
+        addresses.retain(|address| !known(address));
+        addresses
+    }
+}
+
+/// Where a session comes from; not known of another role's, and of a socket's.
+pub(super) fn origin(session: &ClientSession) -> Option<IpAddr> {
+    session.client.as_deref().and_then(|client| client.parse().ok())
 }
 
 /// The source, and what it needs.
@@ -60,15 +92,18 @@ impl<'a> Writers<'a> {
     pub(super) fn find(seen: &'a Sighting, source: &ObjectRef, named: &[WorkloadName]) -> Writers<'a> {
         let mut found = Writers { source: find_source(seen, source), ..Writers::default() };
         if found.source.workload.is_none() {
-            found.obstacles.push(format!("{source} is not in namespace {}", seen.namespace));
+            found.obstacles.push(format!("{source} is not in namespace {}", seen.home()));
         }
         for name in named {
+            let namespace = name.namespace(seen.home());
             let is_named = |object: &&Object| {
-                WorkloadKind::of(object) == Some(name.kind) && object.key.name == name.name
+                WorkloadKind::of(&object.key) == Some(name.kind)
+                    && object.key.name == name.name
+                    && object.key.namespace == namespace
             };
             match seen.objects.iter().find(is_named) {
                 Some(object) => found.add(object, "named by the user".to_owned()),
-                None => found.obstacles.push(format!("{name} is not in namespace {}", seen.namespace)),
+                None => found.obstacles.push(format!("{name} is not in namespace {namespace}")),
             }
         }
         for session in seen.sessions.iter().filter(|session| !session.application_name.starts_with("pgmove"))
@@ -103,24 +138,18 @@ impl<'a> Writers<'a> {
 
     fn add_session(&mut self, seen: &'a Sighting, session: &ClientSession) {
         let called = display_session(session);
-        let address = session.client.as_deref().and_then(|client| client.parse::<IpAddr>().ok());
-        let Some(address) = address else {
+        let Some(address) = origin(session) else {
             self.notes.push(format!("{called}: its address is hidden, or a socket in the source's own pod"));
             return;
         };
-        let has_address =
-            |pod: &&Object| pod.key.kind == "Pod" && is_running(pod) && addresses(pod).contains(&address);
-        let pods: Vec<&Object> = seen.objects.iter().filter(has_address).collect();
-        match pods[..] {
+        match seen.pods_at(address)[..] {
             [pod] if self.source.pods.iter().any(|of_source| of_source.key == pod.key) => {
                 self.notes.push(format!("{called} comes from the source's own pod {}", pod.key));
             }
             [pod] => self.add_pod(seen, pod, &called),
-            [] => self.notes.push(format!(
-                "{called} comes from {address}, which is no pod in namespace {}; only the fence can end it",
-                seen.namespace
-            )),
-            _ => self.notes.push(format!(
+            [] if seen.stopped.contains(&address) => {}
+            [] => self.notes.push(stranger(seen, &called, address)),
+            ref pods => self.notes.push(format!(
                 "{called} comes from {address}, which is a node's and that of {} pods: name its workload (--workload)",
                 pods.len()
             )),
@@ -130,7 +159,7 @@ impl<'a> Writers<'a> {
     fn add_pod(&mut self, seen: &'a Sighting, pod: &'a Object, session: &str) {
         let chain = controllers(seen, pod);
         let workloads: Vec<&Object> =
-            chain.iter().copied().filter(|object| WorkloadKind::of(object).is_some()).collect();
+            chain.iter().copied().filter(|object| WorkloadKind::of(&object.key).is_some()).collect();
         // A running Job of a CronJob is stopped, and so is the CronJob.
         for workload in &workloads {
             self.add(workload, format!("{} is connected: {session}", pod.key));
@@ -151,6 +180,22 @@ impl<'a> Writers<'a> {
     }
 }
 
+/// What is told of a session whose pod was not found.
+fn stranger(seen: &Sighting, session: &str, address: IpAddr) -> String {
+    if seen.has_seen_cluster {
+        format!(
+            "{session} comes from {address}, which no pod of the cluster has to itself: if its workload is in a node's network, \
+             name it (--workload); else only the fence can end it"
+        )
+    } else {
+        format!(
+            "{session} comes from {address}, which is no pod in namespace {}, and the account may not list the pods of others: if \
+             its workload is there, name it (--workload NAMESPACE/deploy/NAME); else only the fence can end it",
+            seen.namespaces.join(" or ")
+        )
+    }
+}
+
 /// A session as a person is told of it.
 pub(super) fn display_session(session: &ClientSession) -> String {
     let name = match session.application_name.as_str() {
@@ -162,7 +207,10 @@ pub(super) fn display_session(session: &ClientSession) -> String {
 
 /// The workload behind the source's name, its pods, and what they need.
 fn find_source<'a>(seen: &'a Sighting, source: &ObjectRef) -> Source<'a> {
-    let of_kind = |kind: &'static str| seen.objects.iter().filter(move |object| object.key.kind == kind);
+    let of_kind = |kind: &'static str| {
+        let is_there = move |object: &&Object| object.key.kind == kind && object.key.namespace == seen.home();
+        seen.objects.iter().filter(is_there)
+    };
     let named = of_kind(source.kind.name()).find(|object| object.key.name == source.name);
     let pods: Vec<&Object> = of_kind("Pod")
         .filter(|pod| match source.kind {
@@ -225,4 +273,9 @@ pub(super) fn is_running(pod: &Object) -> bool {
 /// A pod's addresses.
 pub(super) fn addresses(pod: &Object) -> Vec<IpAddr> {
     pod.elements("/status/podIPs").filter_map(|ip| ip.get("ip")?.as_str()?.parse().ok()).collect()
+}
+
+/// Whether a pod's addresses are its own, and not its node's.
+pub(super) fn has_own_address(pod: &Object) -> bool {
+    pod.field("/spec/hostNetwork") != true
 }

@@ -22,7 +22,7 @@ fn account(world: &World, purposes: &str) -> std::path::PathBuf {
 }
 
 /// A command on the objects of a world, by this account, and what it has printed on both streams.
-fn run(world: &World, kubeconfig: &Path, arguments: &[&str]) -> Ended {
+pub(super) fn run(world: &World, kubeconfig: &Path, arguments: &[&str]) -> Ended {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut command = pgmove();
     command.current_dir(&directory).args(arguments).args(["--namespace", &world.namespace.name]);
@@ -32,7 +32,7 @@ fn run(world: &World, kubeconfig: &Path, arguments: &[&str]) -> Ended {
 }
 
 /// The findings of a check.
-fn findings(world: &World, kubeconfig: &Path, more: &[&str]) -> Vec<Value> {
+pub(super) fn findings(world: &World, kubeconfig: &Path, more: &[&str]) -> Vec<Value> {
     let arguments = [&["--output=json", "check"], &SIDES[..], more].concat();
     let ended = run(world, kubeconfig, &arguments);
     let result =
@@ -41,15 +41,16 @@ fn findings(world: &World, kubeconfig: &Path, more: &[&str]) -> Vec<Value> {
     result["result"]["findings"].as_array().cloned().unwrap_or_default()
 }
 
-fn named<'a>(found: &'a [Value], id: &str) -> Vec<&'a Value> {
+pub(super) fn named<'a>(found: &'a [Value], id: &str) -> Vec<&'a Value> {
     found.iter().filter(|finding| finding["id"] == id).collect()
 }
 
 /// Waits until rules of a Role have reached the authorizer.
-fn may(namespace: &Namespace, account: &str, verb: &str, resource: &str) {
+pub(super) fn may(namespace: &Namespace, account: &str, verb: &str, resource: &str, more: &[&str]) {
     let (of, name) = (format!("--as=system:serviceaccount:{account}"), &namespace.name);
+    let asked = [&["-n", name, "auth", "can-i", verb, resource, &of], more].concat();
     eventually(&format!("{account} may {verb} {resource}"), || {
-        namespace.cluster.try_kubectl(&["-n", name, "auth", "can-i", verb, resource, &of], "").ok().map(drop)
+        namespace.cluster.try_kubectl(&asked, "").ok().map(drop)
     });
 }
 
@@ -95,7 +96,7 @@ fn rights_that_a_freeze_lacks_where_flux_is_are_found_and_the_role_that_is_print
         .to_string(),
     );
     let mover_name = format!("{}:mover", world.namespace.name);
-    may(&flux, &mover_name, "get", "kustomizations.kustomize.toolkit.fluxcd.io");
+    may(&flux, &mover_name, "get", "kustomizations.kustomize.toolkit.fluxcd.io", &[]);
     let found = findings(&world, &mover, &FREEZE);
     let lacking = named(&found, "kubernetes-rights");
     let [optional, needed] = [false, true]
@@ -114,8 +115,8 @@ fn rights_that_a_freeze_lacks_where_flux_is_are_found_and_the_role_that_is_print
         let role = text(finding, "remedy").split_once('\n').expect("a Role").1.to_owned();
         world.namespace.cluster.kubectl(&["apply", "--filename=-"], &role);
     }
-    may(&flux, &mover_name, "patch", "kustomizations.kustomize.toolkit.fluxcd.io");
-    may(&flux, &mover_name, "watch", "kustomizations.kustomize.toolkit.fluxcd.io");
+    may(&flux, &mover_name, "patch", "kustomizations.kustomize.toolkit.fluxcd.io", &[]);
+    may(&flux, &mover_name, "watch", "kustomizations.kustomize.toolkit.fluxcd.io", &[]);
     let found = findings(&world, &mover, &FREEZE);
     let in_the_way: Vec<_> = found.iter().filter(|found| found["severity"] == "blocking").collect();
     assert!(in_the_way.is_empty() && named(&found, "kubernetes-rights").is_empty(), "{found:#?}");

@@ -14,6 +14,8 @@ mod cnpg;
 mod control_plane;
 mod credentials;
 mod discovery;
+mod elsewhere;
+mod elsewhere_window;
 mod endpoints;
 mod exec;
 mod faults;

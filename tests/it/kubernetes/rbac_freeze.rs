@@ -31,15 +31,52 @@ use crate::support::{PASSWORD, Server, pgmove};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A Cluster with everything beside it that a freeze changes. What Flux keeps of it stands in another namespace.
+/// A Cluster with everything beside it that a freeze changes. What Flux keeps of it stands in another namespace, and in a third one
+/// there are applications too.
 struct World {
     home: Namespace,
     flux: Namespace,
+    other: Namespace,
+}
+
+/// What writes, beside a source or elsewhere, of each kind one, and an autoscaler.
+fn applications(of_helm: &Value, of_kustomize: &Value) -> Vec<Value> {
+    let mut queue = stateful_set("queue");
+    queue["spec"]["replicas"] = json!(0);
+    vec![
+        workload("Deployment", "learning", 0, of_helm),
+        queue,
+        json!({
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": { "name": "learning" },
+            "spec": {
+                "minReplicas": 0,
+                "maxReplicas": 3,
+                "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "learning" },
+                "metrics": [{ "type": "External", "external": {
+                    "metric": { "name": "queue" }, "target": { "type": "Value", "value": "1" },
+                } }],
+            },
+        }),
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": { "name": "backup", "labels": of_kustomize },
+            "spec": { "schedule": "0 3 * * *", "jobTemplate": { "spec": { "template": pod_template() } } },
+        }),
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": { "name": "import" },
+            "spec": { "template": pod_template() },
+        }),
+    ]
 }
 
 impl World {
     fn new() -> World {
-        let [home, flux] = [(); 2].map(|()| Cluster::get().namespace());
+        let [home, flux, other] = [(); 3].map(|()| Cluster::get().namespace());
         let of_flux = |name: &str, kind: &str| {
             json!({
                 format!("{kind}.toolkit.fluxcd.io/name"): name,
@@ -72,22 +109,20 @@ impl World {
                 "spec": { "interval": "1h", "chartRef": { "kind": "OCIRepository", "name": "learning" } },
             },
         ])));
-        let mut queue = stateful_set("queue");
-        queue["spec"]["replicas"] = json!(0);
-        home.apply(&list(&json!([
-            {
+        let source = [
+            json!({
                 "apiVersion": "postgresql.cnpg.io/v1",
                 "kind": "Cluster",
                 "metadata": { "name": "db", "labels": applied },
                 "spec": { "instances": 1, "storage": { "size": "1Gi" } },
-            },
-            {
+            }),
+            json!({
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
                 "metadata": { "name": "db-1", "labels": applied },
                 "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
-            },
-            {
+            }),
+            json!({
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": { "name": "db-1", "labels": { "cnpg.io/cluster": "db" } },
@@ -95,60 +130,40 @@ impl World {
                     "containers": [{ "name": "postgres", "image": "postgres:16" }],
                     "volumes": [{ "name": "pgdata", "persistentVolumeClaim": { "claimName": "db-1" } }],
                 },
-            },
-            {
+            }),
+            json!({
                 "apiVersion": "v1",
                 "kind": "Service",
                 "metadata": { "name": "db-rw", "labels": applied },
                 "spec": { "selector": { "cnpg.io/cluster": "db" }, "ports": [{ "port": 5432 }] },
-            },
-            workload("Deployment", "learning", 0, &of_flux("learning", "helm")),
-            queue,
-            {
-                "apiVersion": "autoscaling/v2",
-                "kind": "HorizontalPodAutoscaler",
-                "metadata": { "name": "learning" },
-                "spec": {
-                    "minReplicas": 0,
-                    "maxReplicas": 3,
-                    "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "learning" },
-                    "metrics": [{ "type": "External", "external": {
-                        "metric": { "name": "queue" }, "target": { "type": "Value", "value": "1" },
-                    } }],
-                },
-            },
-            {
-                "apiVersion": "batch/v1",
-                "kind": "CronJob",
-                "metadata": { "name": "backup", "labels": applied },
-                "spec": { "schedule": "0 3 * * *", "jobTemplate": { "spec": { "template": pod_template() } } },
-            },
-            {
-                "apiVersion": "batch/v1",
-                "kind": "Job",
-                "metadata": { "name": "import" },
-                "spec": { "template": pod_template() },
-            },
-        ])));
-        World { home, flux }
+            }),
+        ];
+        let beside = applications(&of_flux("learning", "helm"), &applied);
+        home.apply(&list(&json!([&source[..], &beside].concat())));
+        other.apply(&list(&json!(applications(&json!({}), &json!({})))));
+        World { home, flux, other }
     }
 
     fn freeze(&self, server: ApiServer) -> Freeze {
         let names = ["deploy/learning", "sts/queue", "cronjob/backup", "job/import"];
+        let elsewhere = names.map(|name| format!("{}/{name}", self.other.name));
+        let names = names.into_iter().chain(elsewhere.iter().map(String::as_str));
         Freeze {
             server,
             namespace: self.home.name.clone(),
             source: "cluster/db".parse().expect("an object"),
             endpoint: None,
-            named: names.map(|name| name.parse().expect("a workload")).into(),
+            named: names.map(|name| name.parse().expect("a workload")).collect(),
             run: "run-1".to_owned(),
         }
     }
 
     fn rights(&self, way: Way) -> Vec<Single> {
         let behind = Behind { object: &"cluster/db".parse().expect("an object"), secret: None };
-        let at_home = singles(&self.home.name, &rights(way, &behind, Place::Application));
-        [at_home, singles(&self.flux.name, &rights(way, &behind, Place::Flux))].concat()
+        let places =
+            [(&self.home, Place::Application), (&self.other, Place::Workloads), (&self.flux, Place::Flux)];
+        let rights = places.map(|(namespace, place)| singles(&namespace.name, &rights(way, &behind, place)));
+        rights.concat()
     }
 
     async fn server(&self, kubeconfig: &Path) -> ApiServer {
@@ -215,7 +230,9 @@ async fn a_freeze_needs_each_right_that_it_is_given() {
     let plan =
         world.freeze(world.server(&world.home.cluster.kubeconfig).await).plan(&[]).await.expect("a plan");
     assert_eq!(plan.obstacles, [""; 0]);
-    let purposes = ["--for=freeze,rollback", "--source=cluster/db", "--flux-namespace", &world.flux.name];
+    let elsewhere = format!("--workload={}/deploy/learning", world.other.name);
+    let purposes =
+        ["--for=freeze,rollback", "--source=cluster/db", "--flux-namespace", &world.flux.name, &elsewhere];
     let complete = world.server(&apply(&world.home, &purposes)).await;
     hold(&world.freeze(complete.clone())).await.expect("these rights are enough");
     let found = world.roll_back(complete, &FreezePlan::default()).run(None, &Events::none()).await;

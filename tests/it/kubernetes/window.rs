@@ -50,7 +50,7 @@ pub(super) fn standing(namespace: &Namespace) -> (Value, Value) {
     )
 }
 
-fn source(more: &str) -> Database {
+pub(super) fn source(more: &str) -> Database {
     let source = Server::shared(15).database();
     source.psql(
         "CREATE TABLE photo (id integer PRIMARY KEY); INSERT INTO photo SELECT generate_series(1, 1000)",
@@ -119,7 +119,7 @@ fn a_tunnel_that_stands_still_for_a_while_disturbs_no_window() {
 }
 
 /// Holds on the source's server, and on no newer one.
-const OLD_SERVERS_ONLY: &str =
+pub(super) const OLD_SERVERS_ONLY: &str =
     "ALTER TABLE photo ADD CHECK (current_setting('server_version_num')::integer < 180000)";
 
 #[test]

@@ -19,7 +19,7 @@ fn media() -> Sighting {
         Object { key, body: body.clone() }
     };
     let objects = list["items"].as_array().expect("items").iter().map(object).collect();
-    Sighting { namespace: "media".into(), objects, sessions: vec![] }
+    Sighting { namespaces: vec!["media".into()], objects, ..Sighting::default() }
 }
 
 fn session(pid: i32, client: Option<&str>, application_name: &str) -> ClientSession {
@@ -174,13 +174,77 @@ fn sessions_that_lead_to_no_workload_are_told() {
         plan.notes,
         [
             "session 20 of role immich (immich): its address is hidden, or a socket in the source's own pod",
-            "session 21 of role immich (laptop) comes from 10.9.9.9, which is no pod in namespace media; only the fence can \
-             end it",
+            "session 21 of role immich (laptop) comes from 10.9.9.9, which is no pod in namespace media, and the account may not \
+             list the pods of others: if its workload is there, name it (--workload NAMESPACE/deploy/NAME); else only the \
+             fence can end it",
             "session 22 of role immich (proxy) comes from 192.168.0.5, which is a node's and that of 2 pods: name its \
              workload (--workload)",
             "session 23 of role immich (exporter) comes from the source's own pod Pod media/immich-postgres-0",
         ]
     );
+}
+
+#[test]
+fn what_is_told_of_a_session_says_how_far_its_pod_was_looked_for() {
+    let mut seen = media();
+    seen.sessions = vec![session(21, Some("10.9.9.9"), "laptop"), session(22, Some("10.9.9.8"), "immich")];
+    seen.has_seen_cluster = true;
+    // Whose pod this run has stopped is waited for.
+    seen.stopped = ["10.9.9.8".parse().expect("an address")].into();
+    assert_eq!(seen.strange_addresses(), ["10.9.9.9".parse().expect("an address")].into());
+    assert_eq!(
+        plan_of(&seen, &[]).notes,
+        [
+            "session 21 of role immich (laptop) comes from 10.9.9.9, which no pod of the cluster has to itself: if its workload \
+          is in a node's network, name it (--workload); else only the fence can end it"
+        ]
+    );
+}
+
+/// The same objects once more in another namespace.
+fn with_photos() -> Sighting {
+    let mut seen = media();
+    for mut object in seen.objects.clone() {
+        object.key.namespace = "photos".into();
+        object.key.uid = format!("photos-{}", object.key.uid);
+        for owner in object.body["metadata"]["ownerReferences"].as_array_mut().into_iter().flatten() {
+            owner["uid"] = format!("photos-{}", owner["uid"].as_str().expect("a UID")).into();
+        }
+        object.body["status"]["podIPs"] = json!([]);
+        seen.objects.push(object);
+    }
+    seen.namespaces.push("photos".into());
+    seen
+}
+
+#[test]
+fn workloads_of_one_name_are_told_apart_by_their_namespaces() {
+    let seen = with_photos();
+    let of_photos = |named: &[&str]| {
+        let mut lines = lines(&plan_of(&seen, named));
+        lines.retain(|line| line.contains(" photos/"));
+        lines
+    };
+    assert_eq!(of_photos(&["sts/indexer"]), [""; 0]);
+    assert_eq!(
+        of_photos(&["photos/sts/indexer"]),
+        [
+            "HorizontalPodAutoscaler photos/indexer-from-zero: spec.minReplicas 0 -> 1".to_owned(),
+            format!("StatefulSet photos/indexer: {DISABLED}, spec.replicas 3 -> 0"),
+        ]
+    );
+    // Of the source and what it needs there is one only.
+    let plan = plan_of(&seen, &["photos/sts/indexer"]);
+    assert_eq!(
+        plan.source.as_ref().map(ToString::to_string).as_deref(),
+        Some("StatefulSet media/immich-postgres")
+    );
+    let of_media = lines(&plan).into_iter().filter(|line| line.contains(" media/"));
+    assert_eq!(of_media.collect::<Vec<_>>(), lines(&plan_of(&media(), &[])));
+    // The one of that name elsewhere is none.
+    let plan = plan_of(&seen, &["photos/sts/immich-postgres", "office/deploy/immich-server"]);
+    assert_eq!(plan.obstacles, ["office/deploy/immich-server is not in namespace office"]);
+    assert!(lines(&plan).iter().any(|line| line.starts_with("StatefulSet photos/immich-postgres: ")));
 }
 
 #[test]
@@ -208,7 +272,8 @@ fn a_freeze_that_broke_off_goes_on_with_the_values_it_found_first() {
     for object in &mut seen.objects {
         let order = first.changes.iter().position(|change| change.object == object.key);
         if let Some(order) = order {
-            let step = record::freeze(&first.changes[order], "run-1", order, object).expect("readable");
+            let step =
+                record::freeze(&first.changes[order], "run-1", "media", order, object).expect("readable");
             let Ok(Step::Patch(patch)) = step else { panic!("{step:?}") };
             let text = object::field(&patch, &object::annotation(MARK)).clone();
             object::merge(&mut object.body, &object::annotation(MARK), text);
