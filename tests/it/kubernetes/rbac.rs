@@ -380,6 +380,42 @@ async fn each_right_that_is_missing_is_told_by_name() {
 }
 
 /// What docs/kubernetes.md shows is what is printed.
+/// The rules that are printed for a way of working.
+fn printed_rules(way: &str) -> Vec<String> {
+    let sides = [
+        "--source=sts/immich-postgres",
+        "--source-secret=immich-postgres",
+        "--target=cluster/immich-postgres",
+    ];
+    let mut command = pgmove();
+    command.args(["rbac", "-n", "media", "--service-account=pgmove", "--for", way]).args(sides);
+    let output = String::from_utf8(command.output().expect("pgmove runs").stdout).expect("UTF-8");
+    let rules =
+        output.split_once("rules:\n- ").and_then(|(_, rest)| rest.split_once("---\n")).expect("a Role").0;
+    rules.trim_end().split("\n- ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_rules_of_each_way_in_the_document_are_those_that_are_printed() {
+    let document = include_str!("../../../docs/kubernetes.md");
+    let block =
+        document.split("```\n").find(|block| block.starts_with("# --for ")).expect("a block of rules");
+    let mut ways = vec![];
+    for of_way in block.split("# --for ").skip(1) {
+        let (way, rules) = of_way.split_once("\n- ").expect("rules");
+        let way = way.split(',').next().expect("a way");
+        let mut printed = printed_rules(way);
+        if way == "init" {
+            let of_run = printed_rules("run");
+            printed.retain(|rule| !of_run.contains(rule));
+        }
+        assert_eq!(rules.trim_end().split("\n- ").collect::<Vec<_>>(), printed, "{way}");
+        ways.push(way);
+    }
+    assert_eq!(ways, ["superuser", "operator", "exec", "verify-full", "volumes", "pods", "init"]);
+    assert_eq!(printed_rules("client"), printed_rules("exec"));
+}
+
 #[test]
 fn the_roles_of_the_document_are_those_that_are_printed() {
     let document = include_str!("../../../docs/kubernetes.md");
