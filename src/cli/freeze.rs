@@ -97,7 +97,7 @@ pub(crate) struct Freezing {
 pub(crate) enum Failing {
     /// They stay, for a run that goes on; the way back is said
     Keep,
-    /// They are undone, and the application runs on the source as before (exit code 6)
+    /// They are undone, and the application runs on the source as before (exit code 6 in the place of 5)
     Rollback,
 }
 

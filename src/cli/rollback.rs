@@ -24,8 +24,8 @@ Examples:
     pgmove rollback --run-dir pgmove-runs/immich
 
 Each object says in its annotation pgmove/frozen what it was before. A field that somebody has set to something else
-since then keeps that value, and is listed with who set it. Refused while a run works on the source. A fence of the
-source is lifted by `pgmove unfence`.
+since then keeps that value, and is listed with who set it. Refused while a run that freezes works on the
+source. A fence of the source is lifted by `pgmove unfence`, before this.
 
 Exit code 8 means that something was left as it is, or that neither a lease in the namespace
 nor a journal told where all of it is; 5, that something could not be put back: roll back again.";

@@ -162,14 +162,30 @@ pub fn rights(way: Way, server: &Server<'_>, place: Place) -> Vec<Right> {
 /// Those of some rights that the account has not in a namespace, by the API server's own word: a verb on a resource each.
 pub async fn lacking(server: &ApiServer, namespace: &str, rights: &[Right]) -> Result<Vec<Right>, ApiError> {
     let mut lacking: Vec<Right> = vec![];
-    for single in rights.iter().flat_map(Right::singles) {
-        // That a websocket is a `create` too holds since Kubernetes 1.35 only.
-        let is_enforced = single.verbs != ["create"] || !single.resources.iter().any(|of| of.contains('/'));
+    let singles: Vec<Right> = rights.iter().flat_map(Right::singles).collect();
+    let is_websocket =
+        |single: &Right| single.verbs == ["create"] && single.resources.iter().any(|of| of.contains('/'));
+    let are_checked = singles.iter().any(is_websocket) && websockets_are_created(server).await;
+    for single in singles {
+        let is_enforced = are_checked || !is_websocket(&single);
         if is_enforced && !lacking.contains(&single) && !server.may(&single.request(namespace)).await? {
             lacking.push(single);
         }
     }
     Ok(lacking)
+}
+
+/// Whether a websocket is a `create` too: since Kubernetes 1.35. A server that does not tell its version is not asked for more
+/// than older ones check.
+async fn websockets_are_created(server: &ApiServer) -> bool {
+    let version = server.client().apiserver_version().await;
+    version.is_ok_and(|version| is_since(&version.major, &version.minor, (1, 35)))
+}
+
+/// Whether a version is that one or a later one. Some providers write `35+`.
+fn is_since(major: &str, minor: &str, since: (u32, u32)) -> bool {
+    let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().ok();
+    number(major).zip(number(minor)).is_some_and(|version| version >= since)
 }
 
 /// A websocket is opened with GET, and since Kubernetes 1.35 is a `create` too.
@@ -267,4 +283,15 @@ fn rollback(source: &ObjectRef) -> Vec<Right> {
     rights.extend(change(&FLUX, &["list"]));
     rights.push(right(LEASES.0, LEASES.1, &["get", "list", "update", "delete"]));
     rights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_providers_write_them() {
+        assert!(is_since("1", "35", (1, 35)) && is_since("1", "36+", (1, 35)) && is_since("2", "0", (1, 35)));
+        assert!(!is_since("1", "34+", (1, 35)) && !is_since("", "", (1, 35)));
+    }
 }

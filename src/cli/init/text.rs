@@ -79,6 +79,9 @@ fn described(out: &mut String, name: &str, side: &Side<'_>, has_context: bool, i
         None => format!("The legacy server: pod {}, {}.", instance.at.pod, instance.image),
     };
     comment(out, &words);
+    if let Some(look) = cluster {
+        comment(out, &server(look));
+    }
     comment(out, &format!("Database {}, as role {}.", login.database(), login.user()));
     comment(out, &data(&instance.data));
     if !instance.owners.is_empty() {
@@ -100,6 +103,19 @@ fn described(out: &mut String, name: &str, side: &Side<'_>, has_context: bool, i
             key(out, &format!("{name}-{option}"), &value);
         }
     }
+}
+
+/// What a Cluster says of its servers.
+fn server(look: &ClusterLook) -> String {
+    let limit = |limit: Option<u64>| limit.map_or("no limit".to_owned(), bytes);
+    let known = [
+        look.major.map(|major| format!("PostgreSQL {major}")),
+        look.pinned.timeline.map(|timeline| format!("timeline {timeline}")),
+        look.pinned.system_identifier.as_ref().map(|system| format!("system identifier {system}")),
+        Some(format!("memory: {}", limit(look.memory_limit))),
+        Some(format!("/dev/shm: {}", limit(look.shared_memory_limit))),
+    ];
+    known.into_iter().flatten().collect::<Vec<_>>().join(", ") + "."
 }
 
 fn data(volume: &DataVolume) -> String {

@@ -3,7 +3,7 @@
 //! The source's namespace is looked at, those of workloads that are named, and those of pods that are connected to the source: where
 //! a session comes from no pod that was seen, its pod is looked for in the whole cluster, if the account may list pods there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use kube::api::ApiResource;
@@ -159,7 +159,8 @@ pub(in crate::cutover) async fn flux_of(
     managers(server, &wanted.into_iter().collect::<Vec<_>>(), objects).await
 }
 
-/// What is wanted and not known, and what pushes to the repositories of Kustomizations among it.
+/// What is wanted and not known, with the Kustomizations that apply releases among it, and what pushes to the repositories of
+/// Kustomizations.
 async fn managers(
     server: &ApiServer,
     wanted: &[Wanted],
@@ -167,17 +168,23 @@ async fn managers(
 ) -> Vec<Result<Vec<Object>, (String, ApiError)>> {
     let mut read = vec![];
     let mut namespaces = BTreeSet::new();
-    for owner in wanted {
-        if known.iter().any(|object| owner.is(object)) {
+    let mut wanted: VecDeque<Wanted> = wanted.iter().cloned().collect();
+    while let Some(owner) = wanted.pop_front() {
+        let is_read = |read: &Result<Vec<Object>, _>| {
+            read.as_ref().is_ok_and(|found| found.iter().any(|object| owner.is(object)))
+        };
+        if known.iter().any(|object| owner.is(object)) || read.iter().any(is_read) {
             continue;
         }
-        let found = find(server, owner).await;
-        if let Ok(found) = &found
-            && (owner.group, owner.kind) == KUSTOMIZATION
-        {
-            namespaces.extend(found.iter().map(|object| object.key.namespace.clone()));
-            let source = found.iter().filter_map(|object| object.text("/spec/sourceRef/namespace"));
-            namespaces.extend(source.map(str::to_owned));
+        let found = find(server, &owner).await;
+        match &found {
+            Ok(found) if (owner.group, owner.kind) == KUSTOMIZATION => {
+                namespaces.extend(found.iter().map(|object| object.key.namespace.clone()));
+                let source = found.iter().filter_map(|object| object.text("/spec/sourceRef/namespace"));
+                namespaces.extend(source.map(str::to_owned));
+            }
+            Ok(found) => wanted.extend(found.iter().flat_map(plan::owners)),
+            Err(_) => {}
         }
         read.push(found.map_err(|error| (owner.to_string(), error)));
     }

@@ -182,7 +182,9 @@ impl Draft<'_> {
         let kustomizations = made_by(writers, KUSTOMIZATION.1);
         let of_source: Vec<&Object> = source.objects().collect();
         let releases = made_by(&[writers, &of_source].concat(), HELM_RELEASE.1);
-        for (kustomization, _) in &kustomizations {
+        let of_releases: Vec<&Object> = releases.iter().map(|(release, _)| *release).collect();
+        let appliers = made_by(&of_releases, KUSTOMIZATION.1);
+        for (kustomization, _) in kustomizations.iter().chain(&appliers) {
             for automation in
                 seen.objects.iter().filter(|object| object.key.kind == IMAGE_UPDATE_AUTOMATION.1)
             {

@@ -57,6 +57,18 @@ fn a_superuser_is_found_by_the_secret_or_by_psql_in_the_pod_and_told_before_the_
     let login = format!("admin postgres@cluster/immich-postgres in {}/", world.namespace.name);
     dry_run(&["--target-privileges=secret"]).assert(0, &[&login, "as admin: EXTENSION vchord"]);
 
+    // Where all three are ways, the first is taken, and the next where that is none: the operator takes no second Database.
+    let by_operator = dry_run(&[]);
+    by_operator.assert(0, &["by the operator, from a Database resource: EXTENSION vchord"]);
+    assert!(!by_operator.output.contains("as admin: EXTENSION"), "{}", by_operator.output);
+    let own = json!({
+        "apiVersion": "postgresql.cnpg.io/v1", "kind": "Database", "metadata": { "name": "photos" },
+        "spec": { "cluster": { "name": "immich-postgres" }, "name": world.target.name, "owner": world.target.name },
+    });
+    world.namespace.apply(&own.to_string());
+    dry_run(&[]).assert(0, &[&login, "as admin: EXTENSION vchord"]);
+    world.namespace.kubectl(&["delete", "databases.postgresql.cnpg.io", "photos"]);
+
     run.run(&["--target-privileges=exec"]).assert(0, &["equal: "]);
     assert_eq!(leftovers(&world.target), "");
     assert_eq!(owners(&world.target), "postgres");

@@ -276,6 +276,9 @@ fn init_check_run_and_rollback_need_nothing_but_a_namespace() {
     {
         assert!(written.lines().any(|found| found == line), "{written}");
     }
+    for words in ["PostgreSQL ", "timeline ", "system identifier ", "memory: ", "/dev/shm: "] {
+        assert!(written.contains(words), "no {words:?} in {written}");
+    }
     assert!(!written.contains(Database::PASSWORD), "{written}");
     here(&["init"]).assert(2, &["pgmove.toml is there already", "--file"]);
 

@@ -57,6 +57,17 @@ fn lines(plan: &FreezePlan) -> Vec<String> {
 const DISABLED: &str =
     "metadata.annotations[\"kustomize.toolkit.fluxcd.io/reconcile\"] (not set) -> disabled";
 
+/// Flux's automation commits new versions of an application that a release deploys, too.
+#[test]
+fn what_pushes_to_the_repository_of_a_release_is_suspended() {
+    let lines = lines(&plan_of(&media(), &["deploy/immich-server"]));
+    let of_kind = |kind: &str| lines.iter().filter(|line| line.starts_with(kind)).count();
+    let [automations, releases, kustomizations] =
+        ["ImageUpdateAutomation flux-system/images: ", "HelmRelease media/immich: ", "Kustomization "]
+            .map(of_kind);
+    assert_eq!((automations, releases, kustomizations), (1, 1, 0), "{lines:?}");
+}
+
 #[test]
 fn whoever_is_connected_is_stopped_and_what_would_start_it_again_before() {
     let mut seen = media();
@@ -258,8 +269,11 @@ fn a_release_of_the_source_is_suspended_as_a_whole() {
     }
     let plan = plan_of(&seen, &[]);
     assert_eq!(
-        lines(&plan)[0],
-        format!("HelmRelease media/immich: {DISABLED}, spec.suspend (not set) -> true")
+        lines(&plan)[..2],
+        [
+            "ImageUpdateAutomation flux-system/images: spec.suspend (not set) -> true".to_owned(),
+            format!("HelmRelease media/immich: {DISABLED}, spec.suspend (not set) -> true"),
+        ]
     );
 }
 
