@@ -67,13 +67,8 @@ impl Freeze {
     /// Looks at the cluster and the source's sessions, and decides what to change.
     pub async fn plan(&self, journal: &[Record]) -> Result<FreezePlan, FreezeError> {
         let known = recorded(journal);
-        let before: Vec<&Change> = journal
-            .iter()
-            .filter_map(|record| match record {
-                Record::Freezing { change, .. } if known.contains(&change.object) => Some(change),
-                _ => None,
-            })
-            .collect();
+        let before: Vec<&Change> =
+            known.iter().flat_map(|object| recorded_changes(journal, object)).collect();
         let stopped = before.iter().flat_map(|change| change.addresses.iter().copied()).collect();
         let seen = self.look_around(&known, stopped).await?;
         let mut plan = plan::plan(&seen, &self.source, &self.named, &self.run)?;
@@ -192,9 +187,14 @@ pub fn recorded(records: &[Record]) -> Vec<ObjectKey> {
     objects
 }
 
-/// What a journal says of the freeze of an object: its former values.
-pub fn recorded_change<'a>(records: &'a [Record], object: &ObjectKey) -> Option<&'a Change> {
-    records.iter().find_map(|record| match record {
+/// What a journal says of the freeze of an object, since it was last put back; the first has its former values.
+pub(super) fn recorded_changes<'a>(
+    records: &'a [Record],
+    object: &'a ObjectKey,
+) -> impl Iterator<Item = &'a Change> {
+    let is_thawed = |record: &Record| matches!(record, Record::Thawed { object: thawed } if thawed == object);
+    let since = records.iter().rposition(is_thawed).map_or(0, |at| at + 1);
+    records[since..].iter().filter_map(move |record| match record {
         Record::Freezing { change, .. } if change.object == *object => Some(change),
         _ => None,
     })

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::freeze::{CLUSTER, FLUX, changeable, flux_of, recorded_change};
+use super::freeze::{CLUSTER, FLUX, changeable, flux_of, recorded_changes};
 use super::lease::{self, Holder, Lease, LeaseError};
 use super::object::{Object, ObjectKey, spelled};
 use super::record::{self, Change, FieldChange, Left, Mark, shown};
@@ -175,12 +175,16 @@ impl Rollback {
         let searched = self.search(&mut found).await.map_err(RollbackError::from)?;
         let (leases, listed) = self.take_leases(&searched, events).await?;
         let known: BTreeSet<ObjectKey> = self.known.iter().cloned().chain(listed).collect();
-        let is_told = journal.is_some() || !self.known.is_empty() || !leases.is_empty();
+        // A Lease of another source tells nothing of this one's.
+        let is_listed = |object: &Object| match Mark::of(object) {
+            Ok(Some(mark)) => !self.is_undone(&mark) || known.contains(&object.key),
+            Ok(None) | Err(_) => true,
+        };
+        let is_told = journal.is_some()
+            || !self.known.is_empty()
+            || !leases.is_empty() && searched.iter().all(is_listed);
         if let Err(error) = first(journal.as_deref_mut()).await {
-            for lease in leases {
-                // It runs out by itself, too.
-                let _ = lease.release().await;
-            }
+            release(leases).await;
             return Err(error);
         }
         let objects = self.recorded(searched, &known, is_told, &mut found).await;
@@ -190,7 +194,8 @@ impl Rollback {
         // Others' objects are found by the same Lease.
         let mut is_needed = !self.kept.is_empty();
         for (object, _) in objects {
-            let change = journal.as_ref().and_then(|journal| recorded_change(journal.records(), &object));
+            let change =
+                journal.as_ref().and_then(|journal| recorded_changes(journal.records(), &object).next());
             let is_settled = match self.restore(&object, change, events).await {
                 Outcome::Restored(restored) => {
                     events.note(format!("put back: {object}"));
@@ -283,13 +288,22 @@ impl Rollback {
                     ));
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    release(leases).await;
+                    return Err(error.into());
+                }
             };
             for stored in listed {
                 let is_of_run = stored.objects.iter().any(|object| known.contains(object));
                 if is_of_run || (self.run.is_none() && self.namespaces.contains(namespace)) {
                     let holder = self.holder.clone();
-                    leases.push(Lease::acquire(&self.server, namespace, &stored.name, holder, events).await?);
+                    match Lease::acquire(&self.server, namespace, &stored.name, holder, events).await {
+                        Ok(lease) => leases.push(lease),
+                        Err(error) => {
+                            release(leases).await;
+                            return Err(error.into());
+                        }
+                    }
                     objects.extend(stored.objects);
                 }
             }
@@ -418,6 +432,13 @@ impl Rollback {
     }
 }
 
+/// Gives up Leases of which nothing came, so that the next rollback need not wait; they run out by themselves, too.
+async fn release(leases: Vec<Lease>) {
+    for lease in leases {
+        let _ = lease.release().await;
+    }
+}
+
 /// What the journal says was frozen, still is, and has lost the record that would put it back: somebody removed that.
 fn unmarked(change: &Change, now: &Object) -> Option<Outcome> {
     let is_frozen =
@@ -433,7 +454,7 @@ fn unmarked(change: &Change, now: &Object) -> Option<Outcome> {
     (!fields.is_empty()).then(|| {
         let fields = fields.join(", ");
         Outcome::Failed(format!(
-            "somebody has removed its annotation pgmove/frozen, so set it back yourself: {fields}"
+            "{fields}, and its annotation pgmove/frozen is gone: set it yourself to what it shall be"
         ))
     })
 }

@@ -21,7 +21,7 @@ use super::role::Subject;
 pub use error::{ApiError, Cause};
 
 /// How long the API server may take to answer; it gives up itself after a minute.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// What is asked of the API server, in the words of RBAC.
 #[derive(Debug, Clone, PartialEq, Eq)]

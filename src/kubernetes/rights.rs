@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::client::ApiServer;
 use super::object::{Kind, ObjectRef};
-use super::request::{ApiError, Request};
+use super::request::{ApiError, LIMIT, Request};
 
 /// A way of working with a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,8 +178,9 @@ pub async fn lacking(server: &ApiServer, namespace: &str, rights: &[Right]) -> R
 /// Whether a websocket is a `create` too: since Kubernetes 1.35. A server that does not tell its version is not asked for more
 /// than older ones check.
 async fn websockets_are_created(server: &ApiServer) -> bool {
-    let version = server.client().apiserver_version().await;
-    version.is_ok_and(|version| is_since(&version.major, &version.minor, (1, 35)))
+    let version = tokio::time::timeout(LIMIT, server.client().apiserver_version()).await;
+    version
+        .is_ok_and(|version| version.is_ok_and(|version| is_since(&version.major, &version.minor, (1, 35))))
 }
 
 /// Whether a version is that one or a later one. Some providers write `35+`.

@@ -201,7 +201,8 @@ pub fn status(directory: &Path) -> Result<Status, StatusError> {
             return Err(StatusError::Missing(directory.to_owned()));
         }
         Known::Ended(None) => Told {
-            conclusion: begun.is_some().then(|| Conclusion::killed(again(&records))),
+            conclusion: (begun.is_some() || is_rehearsal(&records))
+                .then(|| Conclusion::killed(again(&records))),
             ..Told::default()
         },
     };

@@ -95,7 +95,8 @@ pub async fn rehearse(
             beside(work, measured.follow()).await
         };
         // A moment before it is dropped, all of it is there.
-        let space = measured.look().await.ok().map(|()| measured.most);
+        let has_ended = measured.look().await.is_ok() && !measured.is_broken;
+        let space = has_ended.then_some(measured.most);
         if space.is_none() {
             events.warn(
                 "the space that the rehearsal needed is not known: the session that measured it is lost",
@@ -173,11 +174,14 @@ struct Measured<'a> {
     wal_before: (u64, u64),
     /// The most that was seen.
     most: Space,
+    /// Whether there was a time when it could not be asked.
+    is_broken: bool,
 }
 
 impl<'a> Measured<'a> {
     async fn begin(session: &'a Session, database: &'a str) -> Result<Self, SessionError> {
-        let mut measured = Self { session, database, wal_before: (0, 0), most: Space::default() };
+        let mut measured =
+            Self { session, database, wal_before: (0, 0), most: Space::default(), is_broken: false };
         let written = measured.used().await?.wal_bytes;
         measured.wal_before = (written, measured.disk().await?.wal_bytes);
         Ok(measured)
@@ -229,6 +233,7 @@ impl<'a> Measured<'a> {
         loop {
             look.tick().await;
             if self.look().await.is_err() {
+                self.is_broken = true;
                 return;
             }
         }

@@ -63,6 +63,11 @@ impl Ground {
         self.directory.path().join(format!("pgmove-runs/{}-rehearsal", self.source.name))
     }
 
+    fn status(&self) -> String {
+        let output = pgmove().current_dir(self.directory.path()).arg("status").output().expect("pgmove runs");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
     fn report(&self) -> Value {
         let text = std::fs::read(self.run_dir().join("report.json")).expect("a rehearsal has a report");
         serde_json::from_slice(&text).expect("it is JSON")
@@ -219,6 +224,8 @@ fn what_a_killed_rehearsal_has_left_is_dropped_by_the_next_and_what_another_work
     let described = "SELECT count(*) > 0 FROM pg_database WHERE shobj_description(oid, 'pg_database') = 'everybody''s photos'";
     while running.is_running() && ground.target.admin_psql(described) != "t" {}
     running.kill();
+    let status = ground.status();
+    assert!(status.contains("rehearse again") && status.contains("a rehearsal: "), "{status}");
     let left = ground.scratch_databases();
     assert!(left.starts_with("pgmove_") && !left.contains(' '), "{left}");
     // Its sessions end when they notice.
@@ -244,10 +251,8 @@ fn a_rehearsal_that_is_killed_at_once_is_in_nobodys_way() {
     let mut running = ground.start(&[]);
     assert!(running.reaches("check"), "{}", running.output());
     running.kill();
-    let status = pgmove().current_dir(ground.directory.path()).arg("status").output().expect("pgmove runs");
-    let status = String::from_utf8(status.stdout).expect("UTF-8");
-    assert!(status.contains("rehearse again") && status.contains("a rehearsal: "), "{status}");
-    assert!(!status.contains("--resume"), "{status}");
+    let status = ground.status();
+    assert!(status.contains("rehearse again") && !status.contains("--resume"), "{status}");
     ground.rehearse(&[]).assert(0, &["the window will take"]);
     ground.assert_nothing_left();
 }

@@ -89,6 +89,13 @@ async fn an_object_whose_record_was_removed_is_told_with_its_former_value() {
     namespace.kubectl(&["scale", "deployment/one", "--replicas=1"]);
     assert!(undo(&mut run).await.is_complete());
     assert!(recorded(run.journal.records()).is_empty());
+
+    // What it was at an earlier freeze is of no matter.
+    namespace.kubectl(&["scale", "deployment/one", "--replicas=3"]);
+    run.hold().await.expect("frozen").leave().await.expect("nobody has touched it");
+    namespace.kubectl(&["annotate", "deployment/one", "pgmove/frozen-"]);
+    let restoration = undo(&mut run).await;
+    assert!(restoration.failed[0].reason.contains("spec.replicas is 0, and was 3"), "{restoration:?}");
 }
 
 /// A push that no longer has the legacy server, which is how a migration by Git goes.
