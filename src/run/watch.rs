@@ -97,14 +97,37 @@ impl Context<'_> {
         (snapshot, holder): (&Snapshot, &Session),
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             outcome = work => outcome,
             error = snapshot_lost(snapshot, self.settings.connections.stall) => {
-                Err(Error::new(Exit::Resumable, error))
+                return Err(Error::new(Exit::Resumable, error));
             }
-            error = self.target_lost(holder) => Err(Error::new(Exit::Resumable, error)),
+            error = self.target_lost(holder) => return Err(Error::new(Exit::Resumable, error)),
+        };
+        match outcome {
+            Err(error) if error.exit != Exit::Interrupted => {
+                Err(self.loss_behind((snapshot, holder)).await.unwrap_or(error))
+            }
+            outcome => outcome,
         }
+    }
+
+    /// What has failed may only follow from that: nobody can import a snapshot that is gone.
+    async fn loss_behind(&self, holders: (&Snapshot, &Session)) -> Option<Error> {
+        self.are_held(holders, self.settings.connections.stall.min(ANSWER)).await.err()
+    }
+
+    /// Whether snapshot and lock are there, which are asked now.
+    async fn are_held(
+        &self,
+        (snapshot, holder): (&Snapshot, &Session),
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let held = answers(snapshot.ping(), limit).await;
+        held.map_err(|lost| Error::new(Exit::Resumable, SnapshotLost(lost)))?;
+        let held = answers(holder.run("SELECT", "keep the lock"), limit).await;
+        held.map_err(|lost| Error::new(Exit::Resumable, TargetLost(lost)))
     }
 
     /// Waits for the lanes; meanwhile keeps the sessions alive that hold the snapshot and the target's lock, and
@@ -129,25 +152,15 @@ impl Context<'_> {
         match beside(lanes, stop, lost).await? {
             Ok(Ended::Finished) => {
                 // Without the holder's locks a TRUNCATE on the source could have come between two chunks.
-                let held = answers(snapshot.ping(), limit).await;
-                held.map_err(|lost| Error::new(Exit::Resumable, SnapshotLost(lost)))?;
-                let held = answers(holder.run("SELECT", "keep the lock"), limit).await;
-                held.map_err(|lost| Error::new(Exit::Resumable, TargetLost(lost)))
+                self.are_held((snapshot, holder), limit).await
             }
             Ok(Ended::Interrupted) | Err(LaneError::Interrupted) => {
                 Err(Error::new(Exit::Interrupted, super::Interrupted))
             }
-            Err(error) => {
-                // What a lane has run into may only follow from that: nobody can import a snapshot that is gone.
-                let limit = limit.min(ANSWER);
-                if let Err(lost) = answers(snapshot.ping(), limit).await {
-                    return Err(Error::new(Exit::Resumable, SnapshotLost(lost)));
-                }
-                match answers(holder.run("SELECT", "keep the lock"), limit).await {
-                    Err(lost) => Err(Error::new(Exit::Resumable, TargetLost(lost))),
-                    Ok(()) => Err(Error::new(Exit::Resumable, error)),
-                }
-            }
+            Err(error) => Err(self
+                .loss_behind((snapshot, holder))
+                .await
+                .unwrap_or_else(|| Error::new(Exit::Resumable, error))),
         }
     }
 

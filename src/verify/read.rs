@@ -169,8 +169,11 @@ impl Worker for Lane {
                     Err(error) => error,
                 },
             };
+            let session = self.sessions[position(part.side)].take();
+            // Without a session nobody asked for this table.
+            let is_answer = session.is_some();
             // Whatever went wrong, the transaction is aborted or a statement still runs in it.
-            if let Some(session) = self.sessions[position(part.side)].take() {
+            if let Some(session) = session {
                 let _ = tokio::time::timeout(Duration::from_secs(5), session.cancel()).await;
             }
             if error.is_retryable() && attempt < ATTEMPTS {
@@ -179,7 +182,7 @@ impl Worker for Lane {
                 attempt += 1;
                 continue;
             }
-            let Some(refusal) = refusal(&error) else { return Err(error) };
+            let Some(refusal) = refusal(&error).filter(|_| is_answer) else { return Err(error) };
             self.refuse(part, refusal);
             break;
         }

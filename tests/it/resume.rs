@@ -1,11 +1,11 @@
 //! Runs that end before their time, and are resumed: the end is that of an undisturbed run, or the run says that it
 //! must start over; never a mixture of two states of the source.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread, time::Duration};
 
 use crate::support::{
-    Database, Ended, Move, Running, SMALL, Server, State, Variant, Vectors, hold, leftovers, state,
-    wait_until,
+    Cut, Database, Ended, Fault, Move, Proxy, Running, SMALL, Server, State, Variant, Vectors, hold,
+    leftovers, state, wait_until,
 };
 
 /// Counts what is committed, large or small.
@@ -142,6 +142,29 @@ fn a_source_that_crashes_is_read_as_it_is_then() {
             assert_moved(&ended, &target, &now);
         }
     }
+}
+
+#[test]
+fn a_source_that_crashes_under_the_comparison_is_compared_as_it_is_then() {
+    let scene = Scene::new(16, 18);
+    let target = scene.targets.database();
+    let proxy = Proxy::start(target.server.port);
+    let mut run = Move::new(&scene.source, &target);
+    run.target = proxy.uri(&run.target, target.server.port);
+    // Only the comparison locks the target's tables, and it imports the source's snapshot after that.
+    let cut = Cut::DelayAnswer(0, Duration::from_secs(10));
+    proxy.set(Fault { words: "IN ACCESS SHARE MODE", spared: 0, cut, times: 1 });
+    let mut running = run.start(&[]);
+    while proxy.fired() == 0 {
+        assert!(running.is_running(), "{}", running.output());
+        thread::sleep(Duration::from_millis(5));
+    }
+    scene.source.server.crash();
+    scene.source.server.restart();
+    let ended = running.wait();
+    assert_moved(&ended, &target, &state(&scene.source));
+    let lost = "the session that holds the source's snapshot is lost";
+    ended.assert(0, &[lost, "going on from the journal"]);
 }
 
 /// Kills a run, changes the source, and resumes: the new state arrives whole, or the run starts over.
