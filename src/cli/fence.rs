@@ -75,8 +75,9 @@ impl Fault for FormerUnknown {
 
     fn hint(&self) -> Option<String> {
         Some(format!(
-            "the journal's record \"fence\" has the \"former\" value; put it back by hand, on the source, from another database (postgres): ALTER DATABASE {} \
-             SET default_transaction_read_only TO that value; or, if it is null: RESET default_transaction_read_only",
+            "the journal's record \"fence\" has the \"former\" value; put it back by hand, on the source, from another database \
+             (postgres): ALTER DATABASE {} SET default_transaction_read_only TO that value; or, if it is null: RESET \
+             default_transaction_read_only",
             quote_identifier(&self.database)
         ))
     }

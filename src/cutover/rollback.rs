@@ -10,6 +10,8 @@
 //! rollback counts as incomplete: nothing tells that these are all. A journal whose objects are all unknown here is that of a
 //! freeze in another cluster, and refused.
 
+mod error;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;
@@ -19,10 +21,11 @@ use super::lease::{self, Holder, Lease, LeaseError};
 use super::object::{Object, ObjectKey, spelled};
 use super::record::{self, Change, FieldChange, Left, Mark, shown};
 use super::requests::{self, Mode};
-use crate::error::{Class, Fault};
 use crate::event::Events;
-use crate::journal::{JournalError, Record, RunDirectory};
+use crate::journal::{Record, RunDirectory};
 use crate::kubernetes::{ApiError, ApiServer};
+
+pub use error::RollbackError;
 
 /// How often an object is tried again that others write to at the same time.
 const ATTEMPTS: usize = 10;
@@ -88,59 +91,6 @@ impl Restoration {
     }
 }
 
-/// Why nothing was put back.
-#[derive(Debug, thiserror::Error)]
-pub enum RollbackError {
-    /// A run is at work, or the Leases cannot be read.
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
-    /// The API server refused, or cannot be reached.
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// It could not be written down.
-    #[error("could not record the rollback")]
-    Journal(#[from] JournalError),
-    /// None of the journal's objects is here.
-    #[error(
-        "none of the {count} frozen objects is in the cluster at {url}: {first} {}",
-        if *has_namesake { "is another one there" } else { "is not there" }
-    )]
-    Elsewhere {
-        /// How many the journal names.
-        count: usize,
-        /// The API server.
-        url: String,
-        /// One of them.
-        first: Box<ObjectKey>,
-        /// Whether another object has its name.
-        has_namesake: bool,
-    },
-}
-
-impl Fault for RollbackError {
-    fn class(&self) -> Class {
-        match self {
-            RollbackError::Lease(error) => error.class(),
-            RollbackError::Api(error) => error.class(),
-            RollbackError::Journal(error) => error.class(),
-            RollbackError::Elsewhere { .. } => Class::User,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            RollbackError::Lease(error) => error.hint(),
-            RollbackError::Api(error) => error.hint(),
-            RollbackError::Journal(error) => error.hint(),
-            RollbackError::Elsewhere { .. } => Some(
-                "name the cluster of the freeze (--context, --kubeconfig); if it is this one, they were removed or made anew since, \
-                 and nothing is left to put back; nothing was changed, and the journal goes on knowing what is frozen"
-                    .to_owned(),
-            ),
-        }
-    }
-}
-
 /// What became of one object.
 enum Outcome {
     Restored(Restored),
@@ -187,8 +137,7 @@ impl Rollback {
             release(leases).await;
             return Err(error);
         }
-        let objects = self.recorded(searched, &known, is_told, &mut found).await;
-        let mut objects = objects.map_err(RollbackError::from)?;
+        let mut objects = self.recorded(searched, &known, is_told, &mut found).await;
         objects.retain(|(object, _)| !self.kept.contains(object));
         objects.sort_by_key(|(object, order)| std::cmp::Reverse((rank(&object.kind), *order)));
         // Others' objects are found by the same Lease.
@@ -264,7 +213,23 @@ impl Rollback {
         searched: &[Object],
         events: &Events,
     ) -> Result<(Vec<Lease>, Vec<ObjectKey>), RollbackError> {
-        let (mut leases, mut objects, mut unseen) = (vec![], vec![], vec![]);
+        let mut leases = vec![];
+        match self.try_take_leases(searched, &mut leases, events).await {
+            Ok(objects) => Ok((leases, objects)),
+            Err(error) => {
+                release(leases).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_take_leases(
+        &self,
+        searched: &[Object],
+        leases: &mut Vec<Lease>,
+        events: &Events,
+    ) -> Result<Vec<ObjectKey>, RollbackError> {
+        let (mut objects, mut unseen) = (vec![], vec![]);
         let mut known: BTreeSet<&ObjectKey> = self.known.iter().collect();
         let mut namespaces: BTreeSet<String> = self.namespaces.iter().cloned().collect();
         namespaces.extend(self.known.iter().map(|object| object.namespace.clone()));
@@ -288,22 +253,13 @@ impl Rollback {
                     ));
                     continue;
                 }
-                Err(error) => {
-                    release(leases).await;
-                    return Err(error.into());
-                }
+                Err(error) => return Err(error.into()),
             };
             for stored in listed {
                 let is_of_run = stored.objects.iter().any(|object| known.contains(object));
                 if is_of_run || (self.run.is_none() && self.namespaces.contains(namespace)) {
                     let holder = self.holder.clone();
-                    match Lease::acquire(&self.server, namespace, &stored.name, holder, events).await {
-                        Ok(lease) => leases.push(lease),
-                        Err(error) => {
-                            release(leases).await;
-                            return Err(error.into());
-                        }
-                    }
+                    leases.push(Lease::acquire(&self.server, namespace, &stored.name, holder, events).await?);
                     objects.extend(stored.objects);
                 }
             }
@@ -314,7 +270,7 @@ impl Rollback {
                 events.warn(warning);
             }
         }
-        Ok((leases, objects))
+        Ok(objects)
     }
 
     /// Whether a record is of a freeze that is to be undone.
@@ -360,7 +316,7 @@ impl Rollback {
         known: &BTreeSet<ObjectKey>,
         is_told: bool,
         found: &mut Restoration,
-    ) -> Result<Vec<(ObjectKey, usize)>, ApiError> {
+    ) -> Vec<(ObjectKey, usize)> {
         if !is_told {
             for read in flux_of(&self.server, &objects).await {
                 match read {
@@ -381,14 +337,19 @@ impl Rollback {
             .filter(|object| has_record(object))
             .map(|object| (object.key.clone(), order(object)))
             .collect();
-        for key in known {
-            if !marked.iter().any(|(object, _)| object == key) {
-                // The same.
-                let now = requests::read(&self.server, key).await.ok().flatten();
-                marked.push((key.clone(), now.as_ref().map_or(0, order)));
-            }
+        for key in
+            known.iter().filter(|key| !marked.iter().any(|(object, _)| object == *key)).collect::<Vec<_>>()
+        {
+            // What was seen has no record, so no place.
+            let now = if objects.iter().any(|object| object.key == *key) {
+                None
+            } else {
+                // The same as in the search.
+                requests::read(&self.server, key).await.ok().flatten()
+            };
+            marked.push((key.clone(), now.as_ref().map_or(0, order)));
         }
-        Ok(marked)
+        marked
     }
 
     async fn restore(&self, object: &ObjectKey, change: Option<&Change>, events: &Events) -> Outcome {

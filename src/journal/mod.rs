@@ -6,6 +6,8 @@
 //! What is committed in the target is not in the journal but in the ledger ([`crate::transfer::ledger`]),
 //! because only there can it commit together with the rows.
 
+mod error;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,11 +20,13 @@ use crate::catalog::{DatabaseIdentity, SourceState};
 use crate::cutover::freeze;
 use crate::cutover::object::ObjectKey;
 use crate::cutover::record::Change;
-use crate::error::{Class, Fault, Side};
+use crate::error::Side;
 use crate::kubernetes::Pinned;
 use crate::report::files::is_only_report;
 use crate::schema::remove_leftovers;
 use crate::settings::Choices;
+
+pub use error::JournalError;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -155,75 +159,6 @@ fn is_of_fence(record: &Record) -> bool {
         record,
         Record::Fence { .. } | Record::Unfenced { .. } | Record::Freezing { .. } | Record::Thawed { .. }
     )
-}
-
-/// Why the run directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The file system says no.
-    #[error("could not {action} {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A line that is not a record of this version.
-    #[error("{path}, line {line}, is not a journal record of this version of pgmove")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// Why not.
-        source: serde_json::Error,
-    },
-    /// Another process works on the same run.
-    #[error("another pgmove works in {path}{}", .run.as_ref().map(|run| format!(", on run {run}")).unwrap_or_default())]
-    Locked {
-        /// The run directory.
-        path: PathBuf,
-        /// The run, if one has begun there.
-        run: Option<String>,
-    },
-    /// A new run was asked for where one is.
-    #[error("{0} already holds a run")]
-    Exists(PathBuf),
-    /// A new run was asked for in a directory of somebody else's.
-    #[error("{0} is not empty, and holds no run")]
-    NotEmpty(PathBuf),
-    /// A run to resume was asked for where none is.
-    #[error("{0} holds no run")]
-    Missing(PathBuf),
-}
-
-impl Fault for JournalError {
-    fn class(&self) -> Class {
-        match self {
-            JournalError::Io { .. } => Class::Environment,
-            JournalError::Damaged { .. } => Class::Integrity,
-            JournalError::Locked { .. }
-            | JournalError::Exists(_)
-            | JournalError::NotEmpty(_)
-            | JournalError::Missing(_) => Class::User,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            JournalError::Io { .. } => "name a directory that can be written with --run-dir".into(),
-            JournalError::Damaged { .. } => {
-                "resume with the version of pgmove that began the run, or start over with another --run-dir"
-                    .into()
-            }
-            JournalError::Locked { .. } => "wait for it, or stop it".into(),
-            JournalError::Exists(_) => "go on with it (--resume), or name another --run-dir".into(),
-            JournalError::NotEmpty(_) => "name a new or an empty directory with --run-dir".into(),
-            JournalError::Missing(_) => "name the directory of the run to resume with --run-dir".into(),
-        })
-    }
 }
 
 /// The directory of one run, locked for this process.

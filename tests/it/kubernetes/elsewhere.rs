@@ -21,7 +21,8 @@ use super::{
     cnpg::secret,
     endpoints::ended,
     freeze::{
-        PATIENCE, Run, endpoint, names_pgmove, pod_template, replicas, roll_back, server, workload, written,
+        PATIENCE, Run, autoscaler, endpoint, names_pgmove, pod_template, replicas, roll_back, server,
+        workload, written,
     },
     heeding::may,
     rbac::apply,
@@ -31,23 +32,6 @@ use crate::support::{Database, PASSWORD, Server, pgmove};
 /// A Deployment of one pod.
 pub(super) fn deployment(namespace: &Namespace, name: &str) {
     namespace.apply(&workload("Deployment", name, 1, &json!({})).to_string());
-}
-
-/// An autoscaler that may start a Deployment from zero.
-fn autoscaler(namespace: &Namespace, name: &str) {
-    let metric = json!({ "metric": { "name": "queue" }, "target": { "type": "Value", "value": "1" } });
-    let autoscaler = json!({
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": { "name": name },
-        "spec": {
-            "minReplicas": 0,
-            "maxReplicas": 3,
-            "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": name },
-            "metrics": [{ "type": "External", "external": metric }],
-        },
-    });
-    namespace.apply(&autoscaler.to_string());
 }
 
 /// A source in one namespace, an application that is connected in another, and a CronJob in a third. In all of them there is a
@@ -64,7 +48,7 @@ impl Spread {
         let [databases, media, office] = [(); 3].map(|()| Cluster::get().namespace());
         for namespace in [&databases, &media, &office] {
             deployment(namespace, "server");
-            autoscaler(namespace, "server");
+            namespace.apply(&autoscaler("server", 0).to_string());
         }
         databases.stateful_set("db");
         let backup = json!({

@@ -64,6 +64,22 @@ pub(super) fn workload(kind: &str, name: &str, replicas: u32, labels: &Value) ->
     })
 }
 
+/// What scales a Deployment, from zero too.
+pub(super) fn autoscaler(name: &str, least: u32) -> Value {
+    let metric = json!({ "metric": { "name": "queue" }, "target": { "type": "Value", "value": "1" } });
+    json!({
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": { "name": name },
+        "spec": {
+            "minReplicas": least,
+            "maxReplicas": 3,
+            "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": name },
+            "metrics": [{ "type": "External", "external": metric }],
+        },
+    })
+}
+
 pub(super) fn pod_template() -> Value {
     json!({ "spec": { "restartPolicy": "Never", "containers": [{ "name": "main", "image": "app:1" }] } })
 }
@@ -118,16 +134,7 @@ pub(super) fn world() -> (Namespace, String) {
             },
         },
         workload("Deployment", "learning", 1, &helm),
-        {
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": { "name": "server" },
-            "spec": {
-                "minReplicas": 2,
-                "maxReplicas": 3,
-                "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "server" },
-            },
-        },
+        autoscaler("server", 2),
         {
             "apiVersion": "image.toolkit.fluxcd.io/v1",
             "kind": "ImageUpdateAutomation",

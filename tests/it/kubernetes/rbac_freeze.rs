@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cnpg::secret;
 use super::discovery::connect;
-use super::freeze::{pod_template, workload};
+use super::freeze::{autoscaler, pod_template, workload};
 use super::namespace::stateful_set;
 use super::rbac::{Single, apply, singles, without_one_each};
 use super::{Cluster, Namespace};
@@ -46,19 +46,7 @@ fn applications(of_helm: &Value, of_kustomize: &Value) -> Vec<Value> {
     vec![
         workload("Deployment", "learning", 0, of_helm),
         queue,
-        json!({
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": { "name": "learning" },
-            "spec": {
-                "minReplicas": 0,
-                "maxReplicas": 3,
-                "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "learning" },
-                "metrics": [{ "type": "External", "external": {
-                    "metric": { "name": "queue" }, "target": { "type": "Value", "value": "1" },
-                } }],
-            },
-        }),
+        autoscaler("learning", 0),
         json!({
             "apiVersion": "batch/v1",
             "kind": "CronJob",
