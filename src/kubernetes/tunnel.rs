@@ -7,12 +7,14 @@
 //! another one, to the pod that is there then.
 //!
 //! Frames are our own: kube's `Portforwarder` sends 4 KiB in each, needs a task and a copy more, and never pings.
-//! It has no half-close: port-forward closes both directions when the client closes one, so shutting a tunnel down ends it.
+//! It has no half-close: the node closes both directions when the client closes one, so shutting a tunnel down ends it.
 
 mod error;
 mod forward;
+mod spdy;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::io;
 use std::pin::Pin;
@@ -44,13 +46,11 @@ impl Tunnel {
     pub async fn open(server: &ApiServer, at: &PodPort) -> Result<Tunnel, TunnelError> {
         let pods = kube::core::Request::new(Pod::url_path(&(), Some(&at.namespace)));
         let request = pods.portforward(&at.pod, &[at.port]).expect("one port is what a request can have");
-        let connection = server.client().connect(request).await;
+        let connection = upgrade::upgrade(server.client(), request).await;
         let connection = connection.map_err(|error| TunnelError::of(&error, server, at))?;
-        // kube has not read from it yet, and sets up a websocket that costs more.
-        let connection = connection.into_stream().into_inner();
-        let mut forward = Box::new(Forward::new(connection, at.port).await);
-        forward.greeting().await.map_err(|cause| BrokenTunnel { at: at.to_string(), cause })?;
-        Ok(Tunnel { at: at.to_string(), forward })
+        let forward = Forward::open(TokioIo::new(connection), at.port).await;
+        let forward = forward.map_err(|cause| BrokenTunnel { at: at.to_string(), cause })?;
+        Ok(Tunnel { at: at.to_string(), forward: Box::new(forward) })
     }
 
     fn io_error(&self, cause: TunnelCause) -> io::Error {

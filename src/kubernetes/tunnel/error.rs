@@ -33,7 +33,7 @@ pub struct BrokenTunnel {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TunnelCause {
     /// What answered does not speak the protocol: a proxy between, or frames that are not as they should be.
-    #[error("met something that does not speak v4.channel.k8s.io: {0}")]
+    #[error("met something that does not speak SPDY/3.1+portforward.k8s.io: {0}")]
     Protocol(String),
     /// The pod's node said so on the error channel: nobody listens on the port, or the connection was reset.
     #[error("was given up by the pod's node: {0}")]
@@ -141,7 +141,8 @@ impl Fault for BrokenTunnel {
     fn hint(&self) -> Option<String> {
         let hint = match &self.cause {
             TunnelCause::Protocol(_) => {
-                "a proxy before the API server may not pass websockets on: name the API server itself in the kubeconfig"
+                "a proxy before the API server may not pass websockets on: name the API server itself in the kubeconfig; Kubernetes \
+                 before 1.31 does not speak it"
             }
             TunnelCause::Forward(_) => {
                 "check that PostgreSQL runs in the pod and listens on this port: kubectl logs"

@@ -1,34 +1,31 @@
-//! The port-forward protocol over a websocket: `v4.channel.k8s.io` with one port.
+//! The port-forward protocol over a websocket: `SPDY/3.1+portforward.k8s.io` with one port.
 //!
-//! Each frame is binary and begins with the number of its channel: 0 carries the connection's bytes both ways, 1 the
-//! node's words about why it gave up. The server's first frame on each is the port, 16 bits little-endian (Kubernetes,
-//! `k8s.io/cri-streaming/pkg/streaming/portforward/websocket.go`). When the pod's end of the connection is closed the
-//! server closes the websocket with code 1000.
+//! The websocket ends at the API server, which takes the bytes of SPDY out of its messages and passes them on to the node
+//! (Kubernetes 1.31 and later, KEP-4006; `k8s.io/apiserver/pkg/util/proxy/streamtunnel.go`). That is kubectl's way too. The
+//! older one, `v4.channel.k8s.io`, is a websocket up to the node, whose library unmasks what comes byte by byte.
 //!
 //! There is no task: reading and writing poll the websocket directly, which saves a copy and a thread's switch for each
 //! frame. Pings are sent from where the tunnel is read, since whoever waits for an answer reads; a tunnel that nobody
 //! reads either has bytes waiting, or its user waits for something else and finds out when it reads again.
 //!
-//! A ping keeps load balancers from dropping the connection, and shows that the other side lives; the node itself counts
-//! only frames of a channel, and cuts a stream that has had none for `streamingConnectionIdleTimeout` (4 h, on Talos 5 min;
-//! `k8s.io/apimachinery/pkg/util/httpstream/wsstream/conn.go`, where pings are answered beneath). So an empty frame goes
-//! with each ping, of which the server in the pod gets nothing.
+//! A ping is one of SPDY, so that the node answers it. It keeps load balancers from dropping the connection, and the node from
+//! cutting one that is idle for `streamingConnectionIdleTimeout` (4 h, on Talos 5 min).
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::TunnelCause;
+use super::spdy::{self, Came, Streams};
 use crate::pg::server_error::describe_chain;
 
 /// How much of the connection's bytes a frame carries at most: containerd was measured fastest at 64 KiB. That is what a
@@ -50,18 +47,12 @@ const UNANSWERED: u32 = 7;
 /// How long the other side is waited for after we closed.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// The channels of the one port.
-const DATA: u8 = 0;
-const ERROR: u8 = 1;
-
 /// One forwarded port.
 #[derive(Debug)]
 pub(super) struct Forward<S> {
     socket: WebSocketStream<S>,
-    port: u16,
-    /// Which of the channels have told their port.
-    greeted: [bool; 2],
-    /// What is left of the last frame.
+    streams: Streams,
+    /// What is left of the last frame's bytes.
     incoming: Bytes,
     /// Until the next ping.
     timer: Pin<Box<Sleep>>,
@@ -77,19 +68,32 @@ pub(super) struct Forward<S> {
 
 #[derive(Debug)]
 struct Closing {
-    is_sent: bool,
+    step: Step,
     limit: Pin<Box<Sleep>>,
 }
 
+/// What is next when a tunnel is closed.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// To end the stream.
+    End,
+    /// To wait until the other side has ended it, too.
+    Ended,
+    /// To close the websocket.
+    Close,
+    /// To wait until it is closed.
+    Closed,
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
-    /// Over a connection that has become a websocket, of which nothing was read.
-    pub(super) async fn new(connection: S, port: u16) -> Self {
+    /// Over a connection that has become a websocket, of which nothing was read. Waits until the node has accepted both
+    /// streams.
+    pub(super) async fn open(connection: S, port: u16) -> Result<Self, TunnelCause> {
         // A frame is written when it is there: gathered, what TLS does not take at once would be moved again and again.
         let config = WebSocketConfig::default().read_buffer_size(READ).write_buffer_size(0);
-        Forward {
+        let mut forward = Forward {
             socket: WebSocketStream::from_raw_socket(connection, Role::Client, Some(config)).await,
-            port,
-            greeted: [false; 2],
+            streams: Streams::default(),
             incoming: Bytes::new(),
             timer: Box::pin(sleep(PING)),
             unanswered: 0,
@@ -97,20 +101,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
             is_blocked: false,
             end: None,
             closing: None,
-        }
-    }
-
-    /// Waits until both channels have told their port. What is read must not be lost when a tunnel is closed at once:
-    /// a socket that is closed with unread bytes is reset, and takes what it had sent along.
-    pub(super) async fn greeting(&mut self) -> Result<(), TunnelCause> {
-        while self.greeted != [true; 2] {
-            match poll_fn(|context| self.poll_message(context)).await? {
-                Some(data) if self.incoming.is_empty() => self.incoming = data,
-                Some(data) => self.incoming = [&self.incoming[..], &data].concat().into(),
-                None => return Err(TunnelCause::Closed("before it was open".to_owned())),
+        };
+        let opening = Message::Binary(spdy::opening(port));
+        forward.socket.send(opening).await.map_err(|error| broken(&error))?;
+        loop {
+            match poll_fn(|context| forward.poll_message(context)).await? {
+                Came::Open => return Ok(forward),
+                Came::Bytes(bytes) => forward.incoming = [&forward.incoming[..], &bytes].concat().into(),
+                Came::End => return Err(TunnelCause::Closed("before it was open".to_owned())),
             }
         }
-        Ok(())
     }
 
     pub(super) fn poll_read(
@@ -126,8 +126,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
                 return Poll::Ready(end.clone());
             }
             match ready!(self.poll_message(context)) {
-                Ok(Some(data)) => self.incoming = data,
-                Ok(None) => self.end = Some(Ok(())),
+                Ok(Came::Bytes(bytes)) => self.incoming = bytes,
+                Ok(Came::Open) => {}
+                Ok(Came::End) => self.end = Some(Ok(())),
                 Err(cause) => self.end = Some(Err(cause)),
             }
         }
@@ -136,61 +137,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// What the next message brings of the connection's bytes; `None` when the server in the pod closed its connection,
-    /// which is an end as any stream has it.
-    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, TunnelCause>> {
-        let Poll::Ready(message) = self.socket.poll_next_unpin(context) else {
-            // Whoever reads waits for an answer to what was written, flushed or not: tokio-postgres asks for TLS without.
-            if self.is_unflushed && !self.is_blocked {
-                let flushed = self.socket.poll_flush_unpin(context);
-                self.is_unflushed = flushed.is_pending();
-                if let Poll::Ready(Err(error)) = flushed {
-                    return Poll::Ready(Err(broken(&error)));
+    /// What comes next.
+    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Result<Came, TunnelCause>> {
+        loop {
+            if let Some(came) = self.streams.next()? {
+                return Poll::Ready(Ok(came));
+            }
+            if let Some(answer) = self.streams.answer() {
+                self.send_aside(answer, context);
+            }
+            let Poll::Ready(message) = self.socket.poll_next_unpin(context) else {
+                // Whoever reads waits for an answer to what was written, flushed or not: tokio-postgres asks for TLS without.
+                if self.is_unflushed && !self.is_blocked {
+                    let flushed = self.socket.poll_flush_unpin(context);
+                    self.is_unflushed = flushed.is_pending();
+                    if let Poll::Ready(Err(error)) = flushed {
+                        return Poll::Ready(Err(broken(&error)));
+                    }
                 }
-            }
-            return self.poll_alive(context).map(Err);
-        };
-        self.unanswered = 0;
-        Poll::Ready(match message {
-            Some(Ok(Message::Close(Some(CloseFrame { code: CloseCode::Normal, .. })))) => Ok(None),
-            Some(Ok(Message::Close(frame))) => Err(TunnelCause::Closed(describe_close(frame.as_ref()))),
-            Some(Ok(message)) => self.take(message).map(Some),
-            Some(Err(error)) => Err(broken(&error)),
-            None => Err(TunnelCause::Broken("the connection to the API server ended".to_owned())),
-        })
-    }
-
-    /// The connection's bytes in a message, if it has any.
-    fn take(&mut self, message: Message) -> Result<Bytes, TunnelCause> {
-        let mut frame = match message {
-            Message::Binary(frame) => frame,
-            // The websocket answers pings by itself.
-            Message::Ping(_) | Message::Pong(_) => return Ok(Bytes::new()),
-            other => return Err(TunnelCause::Protocol(format!("a frame that is not binary came: {other}"))),
-        };
-        let channel = frame.first().copied();
-        let Some(channel @ (DATA | ERROR)) = channel else {
-            return Err(TunnelCause::Protocol(format!("a frame of channel {channel:?} came")));
-        };
-        let content = frame.split_off(1);
-        let greeted = &mut self.greeted[usize::from(channel)];
-        if content.is_empty() {
-            Ok(content)
-        } else if !*greeted {
-            *greeted = true;
-            if content[..] == self.port.to_le_bytes() {
-                Ok(Bytes::new())
-            } else {
-                Err(TunnelCause::Protocol(format!("channel {channel} did not begin with port {}", self.port)))
-            }
-        } else if channel == DATA {
-            Ok(content)
-        } else {
-            Err(TunnelCause::Forward(String::from_utf8_lossy(&content).trim().to_owned()))
+                return self.poll_alive(context).map(Err);
+            };
+            self.unanswered = 0;
+            let cause = match message {
+                Some(Ok(Message::Binary(bytes))) => {
+                    self.streams.feed(bytes);
+                    continue;
+                }
+                // The websocket answers pings by itself.
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Close(frame))) => TunnelCause::Closed(describe_close(frame.as_ref())),
+                Some(Ok(other)) => {
+                    TunnelCause::Protocol(format!("a message that is not binary came: {other}"))
+                }
+                Some(Err(error)) => broken(&error),
+                None => TunnelCause::Broken("the connection to the API server ended".to_owned()),
+            };
+            return Poll::Ready(Err(self.streams.broken(cause)));
         }
     }
 
-    /// Sends pings and empty frames while nothing comes; ready when nothing came for too long.
+    /// Sends what is not the connection's bytes, if there is room.
+    fn send_aside(&mut self, frame: Bytes, context: &mut Context<'_>) {
+        if let Poll::Ready(Ok(())) = self.socket.poll_ready_unpin(context)
+            && self.socket.start_send_unpin(Message::Binary(frame)).is_ok()
+        {
+            // What does not leave now leaves with the next frame; a connection that is broken is found by reading.
+            let _ = self.socket.poll_flush_unpin(context);
+        }
+    }
+
+    /// Sends pings while nothing comes; ready when nothing came for too long.
     fn poll_alive(&mut self, context: &mut Context<'_>) -> Poll<TunnelCause> {
         while self.timer.as_mut().poll(context).is_ready() {
             self.timer.as_mut().reset(Instant::now() + PING);
@@ -202,15 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
                 return Poll::Ready(TunnelCause::Silent(PING * (UNANSWERED + 1)));
             }
             self.unanswered += 1;
-            let mut socket = Pin::new(&mut self.socket);
-            for message in [Message::Ping(Bytes::new()), Message::Binary(Bytes::from_static(&[DATA]))] {
-                if let Poll::Ready(Ok(())) = socket.as_mut().poll_ready(context)
-                    && socket.as_mut().start_send(message).is_ok()
-                {
-                    // What does not leave now leaves with the next frame; a connection that is broken is found by reading.
-                    let _ = socket.as_mut().poll_flush(context);
-                }
-            }
+            self.send_aside(spdy::ping(), context);
         }
         Poll::Pending
     }
@@ -224,10 +212,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
         self.is_blocked = is_ready.is_pending();
         ready!(is_ready).map_err(|error| broken(&error))?;
         let length = bytes.len().min(FRAME);
-        let mut frame = BytesMut::with_capacity(1 + length);
-        frame.put_u8(DATA);
-        frame.put_slice(&bytes[..length]);
-        self.socket.start_send_unpin(Message::Binary(frame.freeze())).map_err(|error| broken(&error))?;
+        let frame = Message::Binary(spdy::data(&bytes[..length]));
+        self.socket.start_send_unpin(frame).map_err(|error| broken(&error))?;
         self.is_unflushed = true;
         Poll::Ready(Ok(length))
     }
@@ -239,27 +225,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
         is_flushed.map_err(|error| broken(&error))
     }
 
-    /// Closes the websocket and waits a moment until the other side did, too. A client closes when it has sent its last
-    /// message, so whatever happens now, a reset above all, is a good end.
+    /// Ends the stream and closes the websocket, and waits a moment until the other side did, too. A client closes when it has
+    /// sent its last message, so whatever happens now, a reset above all, is a good end.
     pub(super) fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let first = if self.end.is_some() { Step::Close } else { Step::End };
         let closing =
-            self.closing.get_or_insert_with(|| Closing { is_sent: false, limit: Box::pin(sleep(CLOSE)) });
+            self.closing.get_or_insert_with(|| Closing { step: first, limit: Box::pin(sleep(CLOSE)) });
         if closing.limit.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
-        let mut socket = Pin::new(&mut self.socket);
-        if !closing.is_sent {
-            if ready!(socket.as_mut().poll_close(context)).is_err() {
-                return Poll::Ready(());
-            }
-            closing.is_sent = true;
+        let mut step = closing.step;
+        loop {
+            let next = self.poll_step(step, context);
+            let Poll::Ready(Some(next)) = next else { return next.map(drop) };
+            step = next;
+            self.closing.as_mut().expect("it was set above").step = next;
         }
-        while let Some(Ok(message)) = ready!(socket.as_mut().poll_next(context)) {
-            if matches!(message, Message::Close(_)) {
-                break;
+    }
+
+    /// A step of closing, and the next one; none after the last, and when the connection is broken.
+    fn poll_step(&mut self, step: Step, context: &mut Context<'_>) -> Poll<Option<Step>> {
+        Poll::Ready(match step {
+            Step::End => {
+                let is_ready = ready!(self.socket.poll_ready_unpin(context));
+                let sent = is_ready.and_then(|()| self.socket.start_send_unpin(Message::Binary(spdy::end())));
+                sent.is_ok().then_some(Step::Ended)
             }
-        }
-        Poll::Ready(())
+            Step::Ended => {
+                let is_flushed = ready!(self.socket.poll_flush_unpin(context)).is_ok();
+                while is_flushed && !matches!(ready!(self.poll_message(context)), Ok(Came::End) | Err(_)) {}
+                is_flushed.then_some(Step::Close)
+            }
+            Step::Close => ready!(self.socket.poll_close_unpin(context)).is_ok().then_some(Step::Closed),
+            Step::Closed => {
+                let more = ready!(self.socket.poll_next_unpin(context));
+                matches!(more, Some(Ok(message)) if !message.is_close()).then_some(Step::Closed)
+            }
+        })
     }
 }
 

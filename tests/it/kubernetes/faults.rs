@@ -27,7 +27,7 @@ fn a_tunnel_that_is_cut_is_a_chunk_copied_again_with_the_reason() {
             End::Error("error forwarding port: reset"),
             "error forwarding port: reset",
         ),
-        ("TO STDOUT", 3, After::Down(0), End::Garbage, "a frame of channel Some(9) came"),
+        ("TO STDOUT", 3, After::Down(0), End::Garbage, "a frame that begins with 00000009 came"),
         ("FROM STDIN", 10, After::Up(2000), End::Reset, broke[1]),
         ("FROM STDIN", 12, After::Down(0), End::Close(1001), "new-1:5432 was closed: code 1001"),
         ("'chunk:", 5, After::Down(0), End::Reset, broke[1]),

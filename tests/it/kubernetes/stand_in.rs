@@ -65,6 +65,13 @@ pub(crate) enum After {
     Down(usize),
 }
 
+/// The streams of a tunnel, what begins a control frame, and the flag of a stream's last frame (SPDY/3.1).
+const ERROR: u32 = 1;
+const DATA: u32 = 3;
+const SYN_REPLY: u32 = 0x8003_0002;
+const RST_STREAM: u32 = 0x8003_0003;
+const FIN: u8 = 1;
+
 /// How a tunnel ends, or does not.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
@@ -72,9 +79,9 @@ pub(crate) enum End {
     Reset,
     /// By a close frame with this code.
     Close(u16),
-    /// By the node's words on the error channel, and a normal close.
+    /// By the node's words on the stream for them, and a reset of both.
     Error(&'static str),
-    /// By a frame of a channel that there is not.
+    /// By a frame of a stream that there is not.
     Garbage,
     /// Nothing gets through any more, for so long.
     Hold(Duration),
@@ -217,19 +224,18 @@ impl Shared {
     async fn forward(&self, stream: TcpStream, pod: &Pod) {
         let raw = stream.into_std().expect("a socket");
         let stream = TcpStream::from_std(raw.try_clone().expect("a socket handle")).expect("a socket");
-        let Some(socket) = upgrade(stream, "v4.channel.k8s.io").await else { return };
+        let Some(socket) = upgrade(stream, "SPDY/3.1+portforward.k8s.io").await else { return };
         self.opened.fetch_add(1, Ordering::SeqCst);
-        let (mut sink, source) = socket.split();
-        for channel in [0, 1] {
-            let [low, high] = pod.port.to_le_bytes();
-            let _ = sink.send(Message::binary(vec![channel, low, high])).await;
+        let (mut sink, mut source) = socket.split();
+        // The client opens both streams with its first message.
+        let _ = source.next().await;
+        for stream in [ERROR, DATA] {
+            let _ = sink.send(spdy(SYN_REPLY, 0, &stream.to_be_bytes())).await;
         }
         let server = match TcpStream::connect(("127.0.0.1", pod.server)).await {
             Ok(server) => server,
             Err(error) => {
-                let words = format!("\u{1}error forwarding port {} to pod: {error}", pod.port);
-                let _ = sink.send(Message::binary(words.into_bytes())).await;
-                let _ = sink.send(close(1000)).await;
+                give_up(&mut sink, &format!("error forwarding port {} to pod: {error}", pod.port)).await;
                 return;
             }
         };
@@ -242,13 +248,15 @@ impl Shared {
         };
         let end = if end { lock(&struck).take() } else { None };
         match end.map(|fault: Fault| fault.end) {
-            None => drop(sink.send(close(1000)).await),
-            Some(End::Close(code)) => drop(sink.send(close(code)).await),
-            Some(End::Error(words)) => {
-                let _ = sink.send(Message::binary([b"\x01", words.as_bytes()].concat())).await;
+            None => {
+                for stream in [ERROR, DATA] {
+                    let _ = sink.send(spdy(stream, FIN, &[])).await;
+                }
                 let _ = sink.send(close(1000)).await;
             }
-            Some(End::Garbage) => drop(sink.send(Message::binary(vec![9, 9])).await),
+            Some(End::Close(code)) => drop(sink.send(close(code)).await),
+            Some(End::Error(words)) => give_up(&mut sink, words).await,
+            Some(End::Garbage) => drop(sink.send(spdy(9, 0, b"9")).await),
             Some(End::Reset) => reset(&raw),
             Some(End::Hold(time)) => {
                 tokio::time::sleep(time).await;
@@ -269,7 +277,12 @@ impl Shared {
         let mut left = usize::MAX;
         while let Some(Ok(message)) = source.next().await {
             let Message::Binary(frame) = message else { continue };
-            let Some(bytes) = frame.strip_prefix(&[0]) else { continue };
+            // The client's frames are a message each.
+            let Some(bytes) = frame.strip_prefix(&DATA.to_be_bytes()) else { continue };
+            let (head, bytes) = bytes.split_at(4);
+            if head[0] == FIN {
+                return false;
+            }
             if lock(struck).is_none()
                 && let Some(fault) = self.strikes(pod, bytes)
             {
@@ -313,12 +326,12 @@ async fn down(
     left: &AtomicUsize,
 ) -> bool {
     // As large as containerd's frames.
-    let mut buffer = vec![0; 1 + (32 << 10)];
+    let mut buffer = vec![0; 32 << 10];
     loop {
-        let Ok(length @ 1..) = server.read(&mut buffer[1..]).await else { return false };
+        let Ok(length @ 1..) = server.read(&mut buffer).await else { return false };
         let limit = left.load(Ordering::SeqCst);
         let passed = length.min(limit);
-        if passed > 0 && sink.send(Message::binary(buffer[..=passed].to_vec())).await.is_err() {
+        if passed > 0 && sink.send(spdy(DATA, 0, &buffer[..passed])).await.is_err() {
             return false;
         }
         if limit != usize::MAX {
@@ -327,6 +340,21 @@ async fn down(
                 return true;
             }
         }
+    }
+}
+
+/// A frame of SPDY: its first four bytes, its flags, and what is in it.
+fn spdy(first: u32, flags: u8, content: &[u8]) -> Message {
+    let length = u32::try_from(content.len()).expect("less than 16 MiB");
+    let head = [first, u32::from(flags) << 24 | length].map(u32::to_be_bytes);
+    Message::binary([head.concat().as_slice(), content].concat())
+}
+
+/// As the kubelet's library does it: the node's words, and both streams are reset.
+async fn give_up(sink: &mut SplitSink<WebSocketStream<TcpStream>, Message>, words: &str) {
+    let _ = sink.send(spdy(ERROR, 0, words.as_bytes())).await;
+    for stream in [DATA, ERROR] {
+        let _ = sink.send(spdy(RST_STREAM, 0, &[stream, 5].map(u32::to_be_bytes).concat())).await;
     }
 }
 
