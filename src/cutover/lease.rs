@@ -5,6 +5,9 @@
 //! crashes leaves one that runs out: clocks of two machines are not compared, so another run watches it for as long as it
 //! is valid, and takes it over only if it is not renewed meanwhile.
 
+mod error;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::object::ObjectKey;
 use super::record::FIELD_MANAGER;
-use crate::error::{Class, Fault};
 use crate::event::Events;
 use crate::kubernetes::{ApiError, ApiServer, Cause, Request};
+
+pub use error::LeaseError;
 
 /// How long a Lease is valid that is not renewed.
 const VALID: Duration = Duration::from_secs(30);
@@ -135,6 +139,11 @@ fn listed(lease: &Stored, namespace: &str) -> Result<Vec<ObjectKey>, LeaseError>
     })
 }
 
+fn set_listed(lease: &mut Stored, objects: &[ObjectKey]) {
+    let text = serde_json::to_string(objects).expect("keys are plain data");
+    lease.metadata.annotations.get_or_insert_default().insert(OBJECTS.to_owned(), text);
+}
+
 impl Lease {
     /// Takes the Lease of that name, or says who holds it.
     pub async fn acquire(
@@ -200,33 +209,42 @@ impl Lease {
     pub async fn list_objects(&self, objects: &[ObjectKey]) -> Result<(), LeaseError> {
         let mut all = listed(&self.place.own(&self.holder).await?, &self.place.namespace)?;
         all.extend(objects.iter().filter(|object| !all.contains(object)).cloned().collect::<Vec<_>>());
-        let text = serde_json::to_string(&all).expect("keys are plain data");
-        self.update(|lease| {
-            lease.metadata.annotations.get_or_insert_default().insert(OBJECTS.to_owned(), text.clone());
-        })
-        .await
+        self.update(|lease| set_listed(lease, &all)).await
     }
 
     /// Gives the Lease up; it stays, with its list, for a rollback.
     pub async fn release(self) -> Result<(), LeaseError> {
+        self.release_without(&BTreeSet::new()).await
+    }
+
+    /// The same, with what a rollback has settled taken off the list: nobody misses it if it is removed later.
+    pub(super) async fn release_without(self, settled: &BTreeSet<ObjectKey>) -> Result<(), LeaseError> {
         self.renewal.abort();
         self.update(|lease| {
             if let Some(spec) = &mut lease.spec {
                 spec.holder_identity = None;
             }
+            // A list that cannot be read is told by the next who needs it.
+            if let Ok(mut objects) = listed(lease, &self.place.namespace)
+                && objects.iter().any(|object| settled.contains(object))
+            {
+                objects.retain(|object| !settled.contains(object));
+                set_listed(lease, &objects);
+            }
         })
         .await
     }
 
-    /// Removes the Lease: nothing of the run is left in the cluster.
-    pub(super) async fn remove(self) -> Result<(), LeaseError> {
+    /// Removes the Lease: nothing of the run is left in the cluster. What cannot be removed is given up as it would be
+    /// without that.
+    pub(super) async fn remove(self, settled: &BTreeSet<ObjectKey>) -> Result<(), LeaseError> {
         self.renewal.abort();
-        let stored = self.place.own(&self.holder).await?;
-        let unchanged = Preconditions { resource_version: None, uid: stored.metadata.uid };
-        let parameters = DeleteParams::default().preconditions(unchanged);
-        let request = self.place.request(verbs::DELETE);
-        self.place.server.ask(request, self.place.api().delete(&self.place.name, &parameters)).await?;
-        Ok(())
+        let removed = self.place.delete(&self.holder).await;
+        if removed.is_err() {
+            // Why it was not removed is what matters.
+            let _ = self.release_without(settled).await;
+        }
+        removed
     }
 
     async fn update(&self, change: impl Fn(&mut Stored)) -> Result<(), LeaseError> {
@@ -321,6 +339,16 @@ impl Place {
         written(self.server.ask(request, api.replace(&self.name, &parameters(), &lease)).await)
     }
 
+    /// Deletes it, if the holder has it.
+    async fn delete(&self, holder: &Holder) -> Result<(), LeaseError> {
+        let stored = self.own(holder).await?;
+        let unchanged = Preconditions { resource_version: None, uid: stored.metadata.uid };
+        let parameters = DeleteParams::default().preconditions(unchanged);
+        let request = self.request(verbs::DELETE);
+        self.server.ask(request, self.api().delete(&self.name, &parameters)).await?;
+        Ok(())
+    }
+
     fn held(&self, spec: &LeaseSpec) -> LeaseError {
         LeaseError::Held {
             namespace: self.namespace.clone(),
@@ -340,80 +368,6 @@ fn written(answer: Result<Stored, ApiError>) -> Result<bool, ApiError> {
         Ok(_) => Ok(true),
         Err(ApiError { cause: Cause::Refused { code: 409, .. }, .. }) => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-/// Why there is no Lease.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// Another run works on the same source.
-    #[error("{by} works on this source{}", since_when(.since.as_ref()))]
-    Held {
-        /// Where the Lease is.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// Who has it.
-        by: String,
-        /// Since when.
-        since: Option<Timestamp>,
-    },
-    /// Another run has taken it over.
-    #[error("lease {namespace}/{name} was taken over by {by}")]
-    Lost {
-        /// Where the Lease is.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// Who has it.
-        by: String,
-    },
-    /// Its list of objects cannot be read.
-    #[error("annotation {OBJECTS} of lease {namespace}/{name} cannot be read")]
-    Damaged {
-        /// Where the Lease is.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// Why not.
-        source: serde_json::Error,
-    },
-    /// The API server refused, or cannot be reached.
-    #[error(transparent)]
-    Api(#[from] ApiError),
-}
-
-fn since_when(time: Option<&Timestamp>) -> String {
-    time.map(|time| format!(", since {}", time.strftime("%Y-%m-%d %H:%M:%S UTC"))).unwrap_or_default()
-}
-
-impl Fault for LeaseError {
-    fn class(&self) -> Class {
-        match self {
-            LeaseError::Held { .. } | LeaseError::Lost { .. } => Class::User,
-            LeaseError::Damaged { .. } => Class::Integrity,
-            LeaseError::Api(error) => error.class(),
-        }
-    }
-
-    fn is_retryable(&self) -> bool {
-        matches!(self, LeaseError::Api(error) if error.is_retryable())
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            LeaseError::Held { namespace, name, .. } => Some(format!(
-                "wait for it, or stop it; what was killed counts as gone {} s later (kubectl -n {namespace} get lease {name})",
-                VALID.as_secs()
-            )),
-            LeaseError::Lost { .. } => {
-                Some("see what that run does before you go on with this one".to_owned())
-            }
-            LeaseError::Damaged { namespace, name, .. } => Some(format!(
-                "remove it (kubectl -n {namespace} delete lease {name}); a rollback then searches the namespaces it is given"
-            )),
-            LeaseError::Api(error) => error.hint(),
-        }
     }
 }
 

@@ -11,13 +11,14 @@
 //! freeze in another cluster, and refused.
 
 mod error;
+mod held;
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::freeze::{CLUSTER, FLUX, changeable, flux_of, recorded_changes};
-use super::lease::{self, Holder, Lease, LeaseError};
+use super::lease::{self, Holder};
 use super::object::{Object, ObjectKey, spelled};
 use super::record::{self, Change, FieldChange, Left, Mark, shown};
 use super::requests::{self, Mode};
@@ -26,6 +27,7 @@ use crate::journal::{Record, RunDirectory};
 use crate::kubernetes::{ApiError, ApiServer};
 
 pub use error::RollbackError;
+use held::Held;
 
 /// How often an object is tried again that others write to at the same time.
 const ATTEMPTS: usize = 10;
@@ -116,6 +118,22 @@ impl Rollback {
     /// application comes back. If that fails, nothing is put back.
     pub async fn run_after<E: From<RollbackError>>(
         &self,
+        journal: Option<&mut RunDirectory>,
+        events: &Events,
+        first: impl AsyncFnOnce(Option<&mut RunDirectory>) -> Result<(), E>,
+    ) -> Result<Restoration, E> {
+        let mut held = Held::default();
+        let restored = self.run_under(&mut held, journal, events, first).await;
+        let given_up = held.give_up().await;
+        let found = restored?;
+        given_up.map_err(RollbackError::from)?;
+        Ok(found)
+    }
+
+    /// What is done under the Leases, which it takes.
+    async fn run_under<E: From<RollbackError>>(
+        &self,
+        held: &mut Held,
         mut journal: Option<&mut RunDirectory>,
         events: &Events,
         first: impl AsyncFnOnce(Option<&mut RunDirectory>) -> Result<(), E>,
@@ -123,8 +141,8 @@ impl Rollback {
         let mut found = Restoration::default();
         self.refuse_elsewhere().await?;
         let searched = self.search(&mut found).await.map_err(RollbackError::from)?;
-        let (leases, listed) = self.take_leases(&searched, events).await?;
-        let known: BTreeSet<ObjectKey> = self.known.iter().cloned().chain(listed).collect();
+        held.take(self, &searched, events).await.map_err(RollbackError::from)?;
+        let known: BTreeSet<ObjectKey> = self.known.iter().chain(&held.listed).cloned().collect();
         // A Lease of another source tells nothing of this one's.
         let is_listed = |object: &Object| match Mark::of(object) {
             Ok(Some(mark)) => !self.is_undone(&mark) || known.contains(&object.key),
@@ -132,11 +150,8 @@ impl Rollback {
         };
         let is_told = journal.is_some()
             || !self.known.is_empty()
-            || !leases.is_empty() && searched.iter().all(is_listed);
-        if let Err(error) = first(journal.as_deref_mut()).await {
-            release(leases).await;
-            return Err(error);
-        }
+            || !held.leases.is_empty() && searched.iter().all(is_listed);
+        first(journal.as_deref_mut()).await?;
         let mut objects = self.recorded(searched, &known, is_told, &mut found).await;
         objects.retain(|(object, _)| !self.kept.contains(object));
         objects.sort_by_key(|(object, order)| std::cmp::Reverse((rank(&object.kind), *order)));
@@ -145,7 +160,11 @@ impl Rollback {
         for (object, _) in objects {
             let change =
                 journal.as_ref().and_then(|journal| recorded_changes(journal.records(), &object).next());
-            let is_settled = match self.restore(&object, change, events).await {
+            let outcome = self.restore(&object, change, events).await;
+            if matches!(outcome, Outcome::Restored(_) | Outcome::Untouched) {
+                held.settled.insert(object.clone());
+            }
+            let is_settled = match outcome {
                 Outcome::Restored(restored) => {
                     events.note(format!("put back: {object}"));
                     found.restored.push(restored);
@@ -170,12 +189,7 @@ impl Rollback {
                 journal.append(Record::Thawed { object }).map_err(RollbackError::from)?;
             }
         }
-        // While something is left to do, it tells the next rollback where.
-        let is_done = found.failed.is_empty() && found.unsearched.is_empty() && !is_needed;
-        for lease in leases {
-            let given_up = if is_done { lease.remove().await } else { lease.release().await };
-            given_up.map_err(RollbackError::from)?;
-        }
+        held.is_done = found.failed.is_empty() && found.unsearched.is_empty() && !is_needed;
         Ok(found)
     }
 
@@ -205,72 +219,6 @@ impl Rollback {
             first: Box::new(first.clone()),
             has_namesake: namesakes[0],
         })
-    }
-
-    /// Takes the Leases of the runs that are undone, so that none of them is at work; gives the objects that they list.
-    async fn take_leases(
-        &self,
-        searched: &[Object],
-        events: &Events,
-    ) -> Result<(Vec<Lease>, Vec<ObjectKey>), RollbackError> {
-        let mut leases = vec![];
-        match self.try_take_leases(searched, &mut leases, events).await {
-            Ok(objects) => Ok((leases, objects)),
-            Err(error) => {
-                release(leases).await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn try_take_leases(
-        &self,
-        searched: &[Object],
-        leases: &mut Vec<Lease>,
-        events: &Events,
-    ) -> Result<Vec<ObjectKey>, RollbackError> {
-        let (mut objects, mut unseen) = (vec![], vec![]);
-        let mut known: BTreeSet<&ObjectKey> = self.known.iter().collect();
-        let mut namespaces: BTreeSet<String> = self.namespaces.iter().cloned().collect();
-        namespaces.extend(self.known.iter().map(|object| object.namespace.clone()));
-        for object in searched {
-            if let Ok(Some(mark)) = Mark::of(object)
-                && self.is_undone(&mark)
-            {
-                known.insert(&object.key);
-                namespaces.insert(mark.source_namespace);
-            }
-        }
-        for namespace in &namespaces {
-            let listed = match lease::list(&self.server, namespace).await {
-                Ok(listed) => listed,
-                Err(LeaseError::Api(error))
-                    if error.is_forbidden() && !self.namespaces.contains(namespace) =>
-                {
-                    unseen.push(format!(
-                        "cannot see whether a run works in namespace {namespace}: {}",
-                        error.cause
-                    ));
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            for stored in listed {
-                let is_of_run = stored.objects.iter().any(|object| known.contains(object));
-                if is_of_run || (self.run.is_none() && self.namespaces.contains(namespace)) {
-                    let holder = self.holder.clone();
-                    leases.push(Lease::acquire(&self.server, namespace, &stored.name, holder, events).await?);
-                    objects.extend(stored.objects);
-                }
-            }
-        }
-        // A run's Lease is in one namespace only, and its objects are in others too.
-        if leases.is_empty() {
-            for warning in unseen {
-                events.warn(warning);
-            }
-        }
-        Ok(objects)
     }
 
     /// Whether a record is of a freeze that is to be undone.
@@ -390,13 +338,6 @@ impl Rollback {
             }
         }
         Ok(Outcome::Failed("it is written to by others all the time".to_owned()))
-    }
-}
-
-/// Gives up Leases of which nothing came, so that the next rollback need not wait; they run out by themselves, too.
-async fn release(leases: Vec<Lease>) {
-    for lease in leases {
-        let _ = lease.release().await;
     }
 }
 
