@@ -5,6 +5,7 @@ mod check;
 mod cluster;
 mod commands;
 mod connections;
+mod defect;
 mod endpoints;
 mod fence;
 mod freeze;
@@ -29,6 +30,7 @@ use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use futures_util::future::OptionFuture;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -47,15 +49,11 @@ pub fn main() -> ExitCode {
     ExitCode::from(guarded(run).code())
 }
 
-/// A panic has said what it is on the standard error; what it means for the work is said here.
+/// A panic outside of a command, told to a person: what stdout is to carry may not be known.
 fn guarded(work: impl FnOnce() -> Exit + UnwindSafe) -> Exit {
-    catch_unwind(work).unwrap_or_else(|_| {
-        report::complain(
-            "error: that was a defect of pgmove: please report it, with the lines above\n  \
-             next: a run goes on with --resume; `pgmove status` says what stands\n  \
-             exit code 1: internal error\n",
-        );
-        Exit::Internal
+    catch_unwind(work).unwrap_or_else(|panic| {
+        let screen = Screen::new(&Display { output: Output::Text, quiet: false, verbose: 0 });
+        fail(&defect::error(&*panic).into(), screen)
     })
 }
 
@@ -83,13 +81,12 @@ fn run() -> Exit {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime needs only what a running process has");
-    let ended = runtime.block_on(async {
+    let command = async {
         let stop = CancellationToken::new();
         tokio::spawn(Signals::listen().obey(stop.clone(), events.clone()));
         commands::dispatch(&arguments.command, &layers, &events, &stop).await
-    });
-    drop(events);
-    let timings = listener.finish();
+    };
+    let (ended, timings) = carry_out(command, &runtime, listener);
     match ended {
         Ok(ended) => {
             show(&ended, &timings, screen);
@@ -99,14 +96,28 @@ fn run() -> Exit {
     }
 }
 
+/// Runs a command to its end, whatever that is, and what shows its progress.
+fn carry_out(
+    command: impl Future<Output = Result<Ended, Failed>>,
+    runtime: &Runtime,
+    listener: Listener,
+) -> (Result<Ended, Failed>, report::Timings) {
+    let ended = runtime.block_on(defect::caught(command));
+    (ended, listener.finish())
+}
+
 fn fail(Failed { error, again }: &Failed, screen: Screen) -> Exit {
     if screen.output == Output::Json {
-        let result = CommandResult { error: Some(error.into()), ..CommandResult::new(error.exit) };
-        report::print(&result.line());
+        report::print(&failure(error));
     } else {
         report::complain(&report::error(error, *again, screen.stderr));
     }
     error.exit
+}
+
+/// The last line of what has failed.
+fn failure(error: &Error) -> String {
+    CommandResult { error: Some(error.into()), ..CommandResult::new(error.exit) }.line()
 }
 
 fn show(ended: &Ended, timings: &report::Timings, screen: Screen) {
@@ -247,5 +258,23 @@ mod tests {
     fn a_panic_is_told_by_its_exit_code() {
         assert_eq!(guarded(|| panic!("a defect")), Exit::Internal);
         assert_eq!(guarded(|| Exit::Refused), Exit::Refused);
+    }
+
+    #[test]
+    fn a_panic_in_a_command_ends_it_as_an_error_does() {
+        let (events, receiver) = Events::channel();
+        let listener = Listener::start(report::Mode::Quiet, receiver);
+        let command = async {
+            events.note("it began");
+            tokio::task::yield_now().await;
+            panic!("chunk {} is not there", 3)
+        };
+        let runtime = Runtime::new().expect("a runtime");
+        let (ended, _) = carry_out(command, &runtime, listener);
+        let Failed { error, again } = ended.expect_err("it has panicked");
+        let result: serde_json::Value = serde_json::from_str(&failure(&error)).expect("it is JSON");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&result).expect("it was JSON"));
+        let page = report::Page { width: 110, is_coloured: false };
+        insta::assert_snapshot!(report::error(&error, again, page));
     }
 }

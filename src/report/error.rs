@@ -35,7 +35,7 @@ pub fn error(error: &Error, again: Again, page: Page) -> String {
 pub(super) fn meaning(exit: Exit, again: Again) -> String {
     let meaning = match (exit, again) {
         (Exit::Done, _) => "done and proven",
-        (Exit::Internal, _) => "internal error, a defect of pgmove: please report it",
+        (Exit::Internal, _) => "internal error",
         (Exit::Usage, _) => "usage or settings",
         (Exit::Refused, _) => "refused by the check; nothing was written",
         (Exit::Different, _) => "verification found a difference",
