@@ -20,9 +20,9 @@ const DECISIVE: [&str; 5] = ["jobs", "chunk-size", "index-memory", "vector-index
 
 impl Context<'_> {
     /// The plan as a document.
-    pub(super) fn document(&self, checked: &Checked, snapshot: &Snapshot, plan: &Plan) -> Document {
+    pub(super) async fn document(&self, checked: &Checked, snapshot: &Snapshot, plan: &Plan) -> Document {
         let workers = checked.target.server.settings.max_parallel_maintenance_workers;
-        Document {
+        let document = Document {
             version: VERSION,
             pgmove: env!("CARGO_PKG_VERSION").to_owned(),
             source: Place::of(&checked.source),
@@ -34,8 +34,10 @@ impl Context<'_> {
             estimate: self.estimate(snapshot),
             plan: plan.clone(),
             sha256: String::new(),
-        }
-        .seal()
+        };
+        // Each masked statement takes a tenth of a second, in which a session or a Lease may want its thread.
+        let sealed = tokio::task::spawn_blocking(|| document.seal()).await;
+        sealed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     fn estimate(&self, snapshot: &Snapshot) -> Estimate {
@@ -103,9 +105,14 @@ impl Context<'_> {
     }
 
     /// Keeps a new plan to the one that the user gave: its chunks; what cannot be kept refuses the run.
-    pub(super) fn keep_to_given(&self, prepared: &mut Prepared, checked: &Checked, snapshot: &Snapshot) {
+    pub(super) async fn keep_to_given(
+        &self,
+        prepared: &mut Prepared,
+        checked: &Checked,
+        snapshot: &Snapshot,
+    ) {
         let Some(given) = &self.settings.given_plan else { return };
-        let now = self.document(checked, snapshot, &prepared.plan);
+        let now = self.document(checked, snapshot, &prepared.plan).await;
         let changed = differences(given, &now);
         if changed.is_empty() {
             for (table, planned) in prepared.plan.tables.iter_mut().zip(&given.plan.tables) {

@@ -86,7 +86,7 @@ impl Context<'_> {
             checked.memory_limit.and_then(|limit| survey::index_memory(&plan, limit, shared_buffers)),
         );
         let mut prepared = Prepared { plan, entries, findings };
-        self.keep_to_given(&mut prepared, checked, snapshot);
+        self.keep_to_given(&mut prepared, checked, snapshot).await;
         Ok(prepared)
     }
 
@@ -153,7 +153,7 @@ impl Context<'_> {
         } else {
             None
         };
-        let document = Box::new(self.document(&checked, &snapshot, &prepared.plan));
+        let document = Box::new(self.document(&checked, &snapshot, &prepared.plan).await);
         snapshot.release().await;
         let freeze = self.freeze_plan().await?.map(Box::new);
         Ok(Outcome::Planned { document, findings, digests, freeze })
