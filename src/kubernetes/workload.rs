@@ -129,10 +129,15 @@ impl Route {
                 let found: cnpg::Cluster = server.get(&resource, namespace, name).await?;
                 let primary =
                     self.primary(found.status.as_ref().unwrap_or(&cnpg::ClusterStatus::default()))?;
-                let pod: Pod = server.get(&(), namespace, &primary).await?;
+                let pods = match server.get::<Pod>(&(), namespace, &primary).await {
+                    Ok(pod) => vec![pod],
+                    // Its operator makes it again.
+                    Err(error) if error.is_not_found() => vec![],
+                    Err(error) => return Err(error.into()),
+                };
                 let meta = found.metadata.clone();
                 cluster = Some(Box::new(found));
-                (meta, self.one_ready(vec![pod], None)?)
+                (meta, self.one_ready(pods, None)?)
             }
         };
         let wanted = match self.object.kind {

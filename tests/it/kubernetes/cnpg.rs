@@ -34,18 +34,22 @@ pub(super) fn cluster_at(namespace: &Namespace, login: &Login<'_>, port: u16) {
     let app = json!({ "username": user, "password": password, "dbname": database, "host": host });
     secret(namespace, "immich-postgres-app", &app);
     secret(namespace, "immich-postgres-ca", &json!({ "ca.crt": "certificate", "ca.key": password }));
-    for number in [1, 2] {
-        let name = format!("immich-postgres-{number}");
-        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": {
-            "name": name, "labels": { "cnpg.io/cluster": "immich-postgres" },
-        }, "spec": { "containers": [
-            { "name": "postgres", "image": "registry/cloudnative-vectorchord:16.11-1.0.0", "ports": [
-                { "containerPort": port, "name": "postgresql" }, { "containerPort": 9187, "name": "metrics" },
-            ] },
-        ] } });
-        namespace.apply(&pod.to_string());
-        namespace.ready_pod(&name);
+    for name in ["immich-postgres-1", "immich-postgres-2"] {
+        instance(namespace, name, port);
     }
+}
+
+/// The pod of an instance, when it is ready; its UID.
+pub(super) fn instance(namespace: &Namespace, name: &str, port: u16) -> String {
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": {
+        "name": name, "labels": { "cnpg.io/cluster": "immich-postgres" },
+    }, "spec": { "containers": [
+        { "name": "postgres", "image": "registry/cloudnative-vectorchord:16.11-1.0.0", "ports": [
+            { "containerPort": port, "name": "postgresql" }, { "containerPort": 9187, "name": "metrics" },
+        ] },
+    ] } });
+    namespace.apply(&pod.to_string());
+    namespace.ready_pod(name)
 }
 
 /// Lets `postgres` log in, with a Secret.

@@ -410,3 +410,17 @@ async fn a_switchover_is_waited_for_and_noticed() {
     let changes = pinned.changes(&Pinned::look(&route).await.expect("a server"));
     assert!(changes.iter().any(|change| !change.is_retryable()), "{changes:?}");
 }
+
+#[tokio::test]
+async fn a_pod_of_a_cluster_that_its_operator_makes_again_is_waited_for() {
+    let namespace = Cluster::get().namespace();
+    cluster(&namespace);
+    let route = route(&namespace, "cluster/immich-postgres").await;
+    let pinned = Pinned::look(&route).await.expect("a server");
+    namespace.kubectl(&["delete", "pod", "immich-postgres-1"]);
+    let error = route.resolve().await.expect_err("there is none");
+    assert!(matches!(error, ResolveError::NoPod { .. }) && error.is_retryable(), "{error}");
+    cnpg::instance(&namespace, "immich-postgres-1", 5432);
+    let changes = pinned.changes(&Pinned::look(&route).await.expect("a server"));
+    assert_eq!(changes, [Change::Replaced { pod: "immich-postgres-1".to_owned() }]);
+}
