@@ -106,6 +106,9 @@ impl Context<'_> {
 
     /// The run from its beginning, or from where its journal and its ledger say that it is.
     async fn attempt(&self, directory: &mut RunDirectory, held: &mut Held) -> Result<Outcome, Error> {
+        if resume::is_planned(directory.records()) {
+            self.interruptible(self.end_leftovers()).await?;
+        }
         if let Some(verdict) = resume::standing_verdict(directory.records())
             && let Some(left) = self.leave(directory, verdict).await?
         {

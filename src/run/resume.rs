@@ -216,16 +216,20 @@ impl Context<'_> {
 
     /// The session that holds the target's lock, when an earlier process of the run may have held it.
     pub(super) async fn reopen_target(&self) -> Result<Session, Error> {
-        let failed = |error| Error::new(Exit::Resumable, error);
-        self.end_leftovers().await.map_err(|error| Error::new(Exit::Resumable, error))?;
-        let session = Session::open(&self.target, Access::Write, "pg_catalog").await.map_err(failed)?;
+        let session = Session::open(&self.target, Access::Write, "pg_catalog").await;
+        let session = session.map_err(|error| Error::new(Exit::Resumable, error))?;
         prepare::lock(&session, self.target.conninfo.database()).await?;
         Ok(session)
     }
 
     /// Ends what is left of an earlier process of this run on the target's server: a COPY or CREATE INDEX goes on
-    /// until its server notices that nobody listens. The ledger is read after that.
-    async fn end_leftovers(&self) -> Result<(), ResumeError> {
+    /// until its server notices that nobody listens, and keeps its locks, for which the check would wait. The ledger is read
+    /// after that.
+    pub(super) async fn end_leftovers(&self) -> Result<(), Error> {
+        self.try_end_leftovers().await.map_err(|error| Error::new(Exit::Resumable, error))
+    }
+
+    async fn try_end_leftovers(&self) -> Result<(), ResumeError> {
         // Only a superuser may end the administrator's.
         let ended = match (&self.admin, self.psql()) {
             (Some(admin), _) => Ender::Session(Session::open(admin, Access::Read, "pg_catalog").await?),

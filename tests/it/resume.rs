@@ -353,3 +353,21 @@ fn a_second_interrupt_stops_at_once() {
     assert_eq!(ended.code, Some(130), "{}", ended.output);
     assert_moved(&run.run(&["--resume"]), &target, &state(&scene.source));
 }
+
+#[test]
+fn what_a_killed_run_has_left_at_work_does_not_keep_the_next_process_from_its_target() {
+    let (source, target) = (Server::shared(16).database(), Server::shared(18).database());
+    source.psql("CREATE TABLE photo (id integer); INSERT INTO photo SELECT generate_series(1, 1000)");
+    let proxy = Proxy::start(target.server.port);
+    let mut run = Move::new(&source, &target).with("--accept-writes");
+    let direct = std::mem::replace(&mut run.target, proxy.uri(&target.uri(), target.server.port));
+    // The server does not notice that nobody is there any more, and the table stays locked.
+    proxy.set(Fault { words: "FROM STDIN", spared: 0, cut: Cut::HoldRequest(0), times: 1 });
+    let mut running = run.start(&[]);
+    while proxy.fired() == 0 {
+        assert!(running.is_running(), "{}", running.output());
+    }
+    running.kill();
+    run.target = direct;
+    assert_moved(&run.run(&["--resume"]), &target, &state(&source));
+}
