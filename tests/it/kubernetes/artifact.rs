@@ -22,6 +22,21 @@ pub(crate) struct Artifact<'a> {
 impl<'a> Artifact<'a> {
     /// Applies the source and the Kustomization, both of this name, and waits until Flux has applied `objects`.
     pub(crate) fn apply(namespace: &'a Namespace, name: &str, objects: &Value) -> Self {
+        let artifact = Self::source(namespace, name, objects);
+        namespace.apply(&kustomization(namespace, name).to_string());
+        artifact.reconcile("first");
+        artifact
+    }
+
+    /// The same, but that Flux applies the Kustomization too, by another one of this name.
+    pub(crate) fn nested(namespace: &'a Namespace, parent: &str, name: &str, objects: &Value) -> Self {
+        let artifact = Self::source(namespace, name, objects);
+        Self::apply(namespace, parent, &kustomization(namespace, name));
+        artifact.reconcile("first");
+        artifact
+    }
+
+    fn source(namespace: &'a Namespace, name: &str, objects: &Value) -> Self {
         namespace.apply(
             &json!({
                 "apiVersion": "source.toolkit.fluxcd.io/v1",
@@ -33,22 +48,6 @@ impl<'a> Artifact<'a> {
         );
         let artifact = Self { namespace, name: name.to_owned() };
         artifact.publish(objects, 1);
-        namespace.apply(
-            &json!({
-                "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
-                "kind": "Kustomization",
-                "metadata": { "name": name },
-                "spec": {
-                    "interval": "1s",
-                    "path": "./",
-                    "prune": false,
-                    "sourceRef": { "kind": "GitRepository", "name": name },
-                    "targetNamespace": namespace.name,
-                },
-            })
-            .to_string(),
-        );
-        artifact.reconcile("first");
         artifact
     }
 
@@ -102,6 +101,22 @@ impl<'a> Artifact<'a> {
             (status["lastHandledReconcileAt"] == word).then_some(())
         });
     }
+}
+
+/// What applies the source of this name every second.
+pub(crate) fn kustomization(namespace: &Namespace, name: &str) -> Value {
+    json!({
+        "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+        "kind": "Kustomization",
+        "metadata": { "name": name },
+        "spec": {
+            "interval": "1s",
+            "path": "./",
+            "prune": false,
+            "sourceRef": { "kind": "GitRepository", "name": name },
+            "targetNamespace": namespace.name,
+        },
+    })
 }
 
 /// A compressed tar of one file.

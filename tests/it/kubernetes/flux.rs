@@ -7,7 +7,9 @@ use super::endpoints::World;
 use super::freeze::{names_pgmove, written};
 use super::going_on::Scene;
 use super::window::{WINDOW, is_ready, standing, workloads};
-use super::{Artifact, Cluster, Namespace, cluster::eventually, namespace::stateful_set};
+use super::{
+    Artifact, Cluster, Namespace, artifact::kustomization, cluster::eventually, namespace::stateful_set,
+};
 use crate::support::Move;
 
 fn replicas(namespace: &Namespace) -> Value {
@@ -120,4 +122,57 @@ fn a_run_whose_application_flux_scales_back_stops_without_a_verdict_and_goes_on(
         assert!(!names_pgmove(namespace, object), "{object}");
     }
     assert_content(namespace);
+}
+
+/// Takes out of the Kustomization what its parent changes here: whether it rests, and the annotations, which are what it gives.
+fn of_flux(written: &mut [Value]) -> Value {
+    written[0]["spec"].as_object_mut().expect("an object").remove("suspend");
+    written[0]["metadata"]["annotations"].take()
+}
+
+#[test]
+fn the_parent_of_a_kustomization_resumes_it_neither_during_a_window_nor_before_the_way_back() {
+    let mut before = vec![];
+    let Scene { source, world, run, running, gate } = Scene::begin(|world, run| {
+        Artifact::nested(&world.namespace, "apps", "fleet", &workloads());
+        is_ready(&world.namespace);
+        before = all_written(&world.namespace);
+        of_flux(&mut before);
+        run.options.extend(WINDOW.map(str::to_owned));
+    });
+    let namespace = &world.namespace;
+    let assert_rests = || {
+        assert_eq!(namespace.get(KUSTOMIZATION).expect("it is there")["spec"]["suspend"], true);
+        assert_eq!(standing(namespace), (json!(0), json!(true)));
+    };
+    assert_rests();
+    let parent = Artifact::of(namespace, "apps");
+    assert_ne!(namespace.get("kustomization/apps").expect("it is there")["spec"]["suspend"], true);
+    parent.reconcile("meanwhile");
+    assert_rests();
+    // A push, of what says in Git that the child works.
+    let mut pushed = kustomization(namespace, "fleet");
+    pushed["spec"]["suspend"] = json!(false);
+    parent.publish(&pushed, 2);
+    parent.reconcile("pushed");
+    assert_rests();
+
+    Scene::open(&gate);
+    running.wait().assert(0, &["equal: "]);
+    parent.reconcile("afterwards");
+    assert_rests();
+    Scene::assert_moved(&source, &world.target);
+
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let run_dir = run.run_dir().display().to_string();
+    world.pgmove(directory.path(), &["rollback", "--run-dir", &run_dir]).assert(0, &["immich-server"]);
+    parent.reconcile("put back");
+    assert_content(namespace);
+    let mut after = all_written(namespace);
+    let annotations = of_flux(&mut after).to_string();
+    assert!(!annotations.contains("pgmove") && !annotations.contains(RECONCILE), "{annotations}");
+    assert_eq!(after, before);
+    for object in CHANGED {
+        assert!(!names_pgmove(namespace, object), "{object}");
+    }
 }
