@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::cluster::eventually;
-use super::endpoints::{World, ended, small};
+use super::endpoints::{World, ended, log_in, small};
 use super::going_on::Scene;
 use super::rbac::apply;
 use super::{Cluster, Namespace};
@@ -73,8 +73,7 @@ impl Login {
 
     /// Has a run log in so.
     fn take(&self, run: &mut Move) {
-        run.options.retain(|option| !option.starts_with("--kubeconfig"));
-        run.options.push(format!("--kubeconfig={}", self.kubeconfig.display()));
+        log_in(run, &self.kubeconfig);
         run.options.extend(["--accept-writes", "--source-secret=immich-secrets"].map(str::to_owned));
         run.options.push("--target-privileges=none".into());
     }

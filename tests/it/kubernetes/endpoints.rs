@@ -57,6 +57,12 @@ impl World {
     }
 }
 
+/// Has a run log in by this kubeconfig.
+pub(super) fn log_in(run: &mut Move, kubeconfig: &Path) {
+    run.options.retain(|option| !option.starts_with("--kubeconfig"));
+    run.options.push(format!("--kubeconfig={}", kubeconfig.display()));
+}
+
 pub(super) fn ended(command: &mut assert_cmd::Command) -> Ended {
     let output = command.output().expect("pgmove runs");
     let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("UTF-8");

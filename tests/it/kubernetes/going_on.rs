@@ -9,7 +9,7 @@ use super::endpoints::World;
 use crate::support::{Database, Move, Running, Server, leftovers, psql, state, wait_until};
 
 /// A table whose rows the target takes up to the lock that a test holds there.
-const SAMPLE: &str = "
+pub(super) const SAMPLE: &str = "
 CREATE FUNCTION gate(id integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
     'BEGIN IF id = 500 THEN PERFORM pg_catalog.pg_advisory_xact_lock_shared(1); END IF; RETURN true; END';
 CREATE TABLE photo (id integer CHECK (public.gate(id)));
@@ -17,13 +17,16 @@ INSERT INTO photo SELECT generate_series(1, 1000);
 CREATE SEQUENCE counter;
 ";
 
+/// The session that holds the lock.
+pub(super) type Gate = (Runtime, tokio_postgres::Client);
+
 /// A run that stands still while it copies.
 pub(super) struct Scene {
     pub(super) source: Database,
     pub(super) world: World,
     pub(super) run: Move,
     pub(super) running: Running,
-    pub(super) gate: (Runtime, tokio_postgres::Client),
+    pub(super) gate: Gate,
 }
 
 impl Scene {
@@ -37,9 +40,7 @@ impl Scene {
         source.psql(SAMPLE);
         let world = World::of(&source);
         world.namespace.forward("immich-postgres-2", world.target.server.port);
-        let runtime = Runtime::new().expect("a runtime");
-        let client = runtime.block_on(world.target.connect());
-        runtime.block_on(client.batch_execute("SELECT pg_advisory_lock(1)")).expect("nobody holds it");
+        let gate = Self::close(&world.target);
         let mut run = world.to_move(&source);
         run.admin = None;
         prepare(&world, &mut run);
@@ -47,11 +48,19 @@ impl Scene {
         let waits = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()
                      AND wait_event = 'advisory' AND application_name LIKE 'pgmove %'";
         assert!(wait_until(&mut running, &world.target, waits), "{}", running.output());
-        Self { source, world, run, running, gate: (runtime, client) }
+        Self { source, world, run, running, gate }
+    }
+
+    /// Has a run stand still while it copies to this database.
+    pub(super) fn close(target: &Database) -> Gate {
+        let runtime = Runtime::new().expect("a runtime");
+        let client = runtime.block_on(target.connect());
+        runtime.block_on(client.batch_execute("SELECT pg_advisory_lock(1)")).expect("nobody holds it");
+        (runtime, client)
     }
 
     /// Lets the run go on.
-    pub(super) fn open(gate: &(Runtime, tokio_postgres::Client)) {
+    pub(super) fn open(gate: &Gate) {
         gate.0.block_on(gate.1.batch_execute("SELECT pg_advisory_unlock_all()")).expect("it is held");
     }
 

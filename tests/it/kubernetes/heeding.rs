@@ -16,7 +16,7 @@ const SIDES: [&str; 2] = ["--source=sts/immich-postgres", "--target=cluster/immi
 const FREEZE: [&str; 2] = ["--freeze", "--workload=deploy/immich-server"];
 
 /// What an account is to have for a whole window.
-fn account(world: &World, purposes: &str) -> std::path::PathBuf {
+pub(super) fn account(world: &World, purposes: &str) -> std::path::PathBuf {
     let sides = ["--source", "sts/immich-postgres", "--target", "cluster/immich-postgres"];
     apply(&world.namespace, &[&sides[..], &["--source-secret", "immich-secrets", "--for", purposes]].concat())
 }

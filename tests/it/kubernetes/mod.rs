@@ -34,6 +34,7 @@ mod tap;
 mod tunnel;
 mod way_back;
 mod window;
+mod window_faults;
 
 pub(crate) use api_server::ApiServer;
 pub(crate) use artifact::Artifact;

@@ -72,7 +72,7 @@ fn frozen(world: &World, source: &Database) -> Move {
 pub(super) const WINDOW: [&str; 5] =
     ["--freeze", "--fence", "--workload=deploy/immich-server", "--workload=cronjob/backup", "--patience=60"];
 
-fn refuses_writes(source: &Database) -> bool {
+pub(super) fn refuses_writes(source: &Database) -> bool {
     psql(&source.uri(), "INSERT INTO photo VALUES (0); DELETE FROM photo WHERE id = 0")
         .is_err_and(|error| error.contains("read-only transaction"))
 }
