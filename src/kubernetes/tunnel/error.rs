@@ -35,7 +35,7 @@ pub enum TunnelCause {
     /// What answered does not speak the protocol: a proxy between, or frames that are not as they should be.
     #[error("met something that does not speak SPDY/3.1+portforward.k8s.io: {0}")]
     Protocol(String),
-    /// The pod's node said so on the error channel: nobody listens on the port, or the connection was reset.
+    /// The pod's node said so on the stream for its words: nobody listens on the port, or the connection was reset.
     #[error("was given up by the pod's node: {0}")]
     Forward(String),
     /// The other side closed the websocket, and not because the server had closed its connection.
