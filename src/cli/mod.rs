@@ -86,7 +86,7 @@ fn run() -> Exit {
         tokio::spawn(Signals::listen().obey(stop.clone(), events.clone()));
         commands::dispatch(&arguments.command, &layers, &events, &stop).await
     };
-    let (ended, timings) = carry_out(command, &runtime, listener);
+    let (ended, timings) = carry_out(command, runtime, listener);
     match ended {
         Ok(ended) => {
             show(&ended, &timings, screen);
@@ -99,10 +99,14 @@ fn run() -> Exit {
 /// Runs a command to its end, whatever that is, and what shows its progress.
 fn carry_out(
     command: impl Future<Output = Result<Ended, Failed>>,
-    runtime: &Runtime,
+    runtime: Runtime,
     listener: Listener,
 ) -> (Result<Ended, Failed>, report::Timings) {
     let ended = runtime.block_on(defect::caught(command));
+    if matches!(&ended, Err(failed) if failed.error.exit == Exit::Internal) {
+        // Nobody tells the threads to stop that worked beside what has panicked.
+        runtime.shutdown_background();
+    }
     (ended, listener.finish())
 }
 
@@ -266,11 +270,16 @@ mod tests {
         let listener = Listener::start(report::Mode::Quiet, receiver);
         let command = async {
             events.note("it began");
-            tokio::task::yield_now().await;
+            // A lane, which goes on.
+            tokio::task::spawn_blocking(|| {
+                loop {
+                    std::thread::park();
+                }
+            });
             panic!("chunk {} is not there", 3)
         };
         let runtime = Runtime::new().expect("a runtime");
-        let (ended, _) = carry_out(command, &runtime, listener);
+        let (ended, _) = carry_out(command, runtime, listener);
         let Failed { error, again } = ended.expect_err("it has panicked");
         let result: serde_json::Value = serde_json::from_str(&failure(&error)).expect("it is JSON");
         insta::assert_snapshot!(serde_json::to_string_pretty(&result).expect("it was JSON"));
