@@ -2,7 +2,7 @@
 //!
 //! [`Tunnel::open`] asks the API server for the websocket and gives a byte stream to the port of the pod, without a port
 //! on this machine. Nothing is shared between tunnels, so that one that is slow or breaks holds up no other. It has a
-//! limit to what it holds (a frame each way, and the websocket's own buffers), and reading and writing do not wait for
+//! limit to what it holds (a message each way, and the websocket's own buffers), and reading and writing do not wait for
 //! each other. A tunnel that breaks gives an [`std::io::Error`] with a [`BrokenTunnel`] inside; whoever was using it opens
 //! another one, to the pod that is there then.
 //!

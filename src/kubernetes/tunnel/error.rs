@@ -38,7 +38,7 @@ pub enum TunnelCause {
     /// The pod's node said so on the stream for its words: nobody listens on the port, or the connection was reset.
     #[error("was given up by the pod's node: {0}")]
     Forward(String),
-    /// The other side closed the websocket, and not because the server had closed its connection.
+    /// The other side closed the websocket, or reset a stream, and not because the server had closed its connection.
     #[error("was closed: {0}")]
     Closed(String),
     /// The connection to the API server broke.

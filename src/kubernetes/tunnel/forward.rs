@@ -9,7 +9,9 @@
 //! reads either has bytes waiting, or its user waits for something else and finds out when it reads again.
 //!
 //! A ping is one of SPDY, so that the node answers it. It keeps load balancers from dropping the connection, and the node from
-//! cutting one that is idle for `streamingConnectionIdleTimeout` (4 h, on Talos 5 min).
+//! cutting one that is idle for `streamingConnectionIdleTimeout` (4 h, on Talos 5 min). It also shows that the node is gone: when
+//! its connection breaks without a word, the API server closes the websocket only when something more comes from here (a lock in
+//! streamtunnel.go, 1.34).
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,14 +30,16 @@ use super::TunnelCause;
 use super::spdy::{self, Came, Streams};
 use crate::pg::server_error::describe_chain;
 
-/// How much of the connection's bytes a frame carries at most: containerd was measured fastest at 64 KiB. That is what a
-/// lane gathers before it hands its rows over; the last row and the message's head go with them, or each such frame would
-/// be followed by a tiny one.
+/// How much of the connection's bytes a frame carries at most: the 64 KiB that a lane gathers before it hands its rows over; the
+/// last row and the message's head go with them, or each such frame would be followed by a tiny one.
 pub(super) const FRAME: usize = 72 * 1024;
 
 /// How much is read at once: TLS gives a record, of 16 KiB at most. The buffer is zeroed before each read, so the
 /// library's own 128 KiB cost more than the read itself.
 const READ: usize = 16 * 1024;
+
+/// So many bytes of a server that speaks first are kept until both streams are accepted.
+const EARLY: usize = 16 * 1024;
 
 /// Load balancers drop connections that were idle for a minute, at the shortest.
 const PING: Duration = Duration::from_secs(25);
@@ -107,7 +111,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
         loop {
             match poll_fn(|context| forward.poll_message(context)).await? {
                 Came::Open => return Ok(forward),
-                Came::Bytes(bytes) => forward.incoming = [&forward.incoming[..], &bytes].concat().into(),
+                Came::Bytes(bytes) if forward.incoming.len() < EARLY => {
+                    forward.incoming = [&forward.incoming[..], &bytes].concat().into();
+                }
+                Came::Bytes(_) => {
+                    return Err(TunnelCause::Protocol(
+                        "bytes came, and no end of them, before it was open".to_owned(),
+                    ));
+                }
                 Came::End => return Err(TunnelCause::Closed("before it was open".to_owned())),
             }
         }
@@ -143,7 +154,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
             if let Some(came) = self.streams.next()? {
                 return Poll::Ready(Ok(came));
             }
-            if let Some(answer) = self.streams.answer() {
+            if !self.is_blocked
+                && let Some(answer) = self.streams.answer()
+            {
                 self.send_aside(answer, context);
             }
             let Poll::Ready(message) = self.socket.poll_next_unpin(context) else {
@@ -152,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
                     let flushed = self.socket.poll_flush_unpin(context);
                     self.is_unflushed = flushed.is_pending();
                     if let Poll::Ready(Err(error)) = flushed {
-                        return Poll::Ready(Err(broken(&error)));
+                        return Poll::Ready(Err(self.failed(&error)));
                     }
                 }
                 return self.poll_alive(context).map(Err);
@@ -166,9 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
                 // The websocket answers pings by itself.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                 Some(Ok(Message::Close(frame))) => TunnelCause::Closed(describe_close(frame.as_ref())),
-                Some(Ok(other)) => {
-                    TunnelCause::Protocol(format!("a message that is not binary came: {other}"))
-                }
+                Some(Ok(_)) => TunnelCause::Protocol("a message that is not binary came".to_owned()),
                 Some(Err(error)) => broken(&error),
                 None => TunnelCause::Broken("the connection to the API server ended".to_owned()),
             };
@@ -210,10 +221,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
     ) -> Poll<Result<usize, TunnelCause>> {
         let is_ready = self.socket.poll_ready_unpin(context);
         self.is_blocked = is_ready.is_pending();
-        ready!(is_ready).map_err(|error| broken(&error))?;
+        ready!(is_ready).map_err(|error| self.failed(&error))?;
         let length = bytes.len().min(FRAME);
         let frame = Message::Binary(spdy::data(&bytes[..length]));
-        self.socket.start_send_unpin(frame).map_err(|error| broken(&error))?;
+        self.socket.start_send_unpin(frame).map_err(|error| self.failed(&error))?;
         self.is_unflushed = true;
         Poll::Ready(Ok(length))
     }
@@ -222,7 +233,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Forward<S> {
         let is_flushed = self.socket.poll_flush_unpin(context);
         self.is_blocked = is_flushed.is_pending();
         self.is_unflushed = is_flushed.is_pending();
-        is_flushed.map_err(|error| broken(&error))
+        is_flushed.map_err(|error| self.failed(&error))
+    }
+
+    /// Why the connection broke, or what the node had said before.
+    fn failed(&self, error: &SocketError) -> TunnelCause {
+        self.streams.broken(broken(error))
     }
 
     /// Ends the stream and closes the websocket, and waits a moment until the other side did, too. A client closes when it has

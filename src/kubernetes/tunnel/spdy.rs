@@ -31,6 +31,9 @@ const FIN: u8 = 1;
 /// Control frames are short; a longer one is none.
 const LONGEST: usize = 1 << 16;
 
+/// So much of the node's words is kept.
+const WORDS: usize = 4096;
+
 /// Both streams of a tunnel, seen from the client.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -65,7 +68,7 @@ enum Kind {
 /// What a frame brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Came {
-    /// The node has accepted both streams. What it gets before, it drops silently.
+    /// The node has accepted both streams. What it gets on a stream that it refuses, it drops silently.
     Open,
     /// The connection's bytes.
     Bytes(Bytes),
@@ -84,8 +87,10 @@ impl Streams {
     pub(super) fn next(&mut self) -> Result<Option<Came>, TunnelCause> {
         loop {
             let Some(frame) = self.frame else {
-                if self.has_ended == [true; 2] {
-                    return Ok(Some(Came::End));
+                match self.has_ended {
+                    [true, _] if !self.words.is_empty() => return Err(self.given_up()),
+                    [true, true] => return Ok(Some(Came::End)),
+                    _ => {}
                 }
                 if !self.gather(HEAD) {
                     return Ok(None);
@@ -103,7 +108,7 @@ impl Streams {
                     }
                     let bytes = self.data(stream, part)?;
                     if left == 0 && frame.flags & FIN != 0 {
-                        self.ended(stream)?;
+                        self.ended(stream);
                     }
                     if !bytes.is_empty() {
                         return Ok(Some(Came::Bytes(bytes)));
@@ -149,15 +154,15 @@ impl Streams {
             }
             DATA => Ok(part),
             _ => {
-                self.words.extend_from_slice(&part);
+                let room = WORDS - self.words.len();
+                self.words.extend_from_slice(&part[..part.len().min(room)]);
                 Ok(Bytes::new())
             }
         }
     }
 
-    fn ended(&mut self, stream: u32) -> Result<(), TunnelCause> {
+    fn ended(&mut self, stream: u32) {
         self.has_ended[usize::from(stream == DATA)] = true;
-        if self.has_ended[0] && !self.words.is_empty() { Err(self.given_up()) } else { Ok(()) }
     }
 
     fn given_up(&self) -> TunnelCause {
@@ -188,7 +193,10 @@ impl Streams {
             }
             _ => {
                 self.is_accepted[usize::from(id == DATA)] = true;
-                if flags & FIN == 0 { Ok(()) } else { self.ended(id) }
+                if flags & FIN != 0 {
+                    self.ended(id);
+                }
+                Ok(())
             }
         }
     }

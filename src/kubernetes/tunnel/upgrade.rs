@@ -41,17 +41,23 @@ pub(super) async fn upgrade(client: &kube::Client, request: Request<Vec<u8>>) ->
 /// What the API server says, or what is between.
 async fn refused(response: Response<Body>) -> kube::Error {
     let code = response.status();
-    if !code.is_client_error() && !code.is_server_error() {
-        return kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code));
-    }
+    let is_error = code.is_client_error() || code.is_server_error();
     let body = match response.into_body().collect_bytes().await {
         Ok(body) => body,
         Err(error) => return error,
     };
-    let status = serde_json::from_slice::<Status>(&body).unwrap_or_else(|_| {
-        Status::failure(String::from_utf8_lossy(&body).trim(), "").with_code(code.as_u16())
-    });
-    kube::Error::Api(status.boxed())
+    match serde_json::from_slice::<Status>(&body) {
+        Ok(status) if is_error => kube::Error::Api(status.with_code(code.as_u16()).boxed()),
+        // A node that does not know the protocol answers so, with nothing more, where its API server passes websockets on: no
+        // right is missing. Nor does a proxy know of any.
+        _ if !is_error || code == StatusCode::FORBIDDEN => {
+            kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code))
+        }
+        _ => {
+            let words = String::from_utf8_lossy(&body);
+            kube::Error::Api(Status::failure(words.trim(), "").with_code(code.as_u16()).boxed())
+        }
+    }
 }
 
 /// Whether the answer is that of a websocket (RFC 6455, 4.1) that carries the protocol.
@@ -124,10 +130,13 @@ mod tests {
             let kube::Error::Api(status) = refused(answer(code, &[], body)).await else { panic!("{body}") };
             assert_eq!((status.code, status.message.as_str()), (code, expected));
         }
-        let moved = refused(answer(302, &[], "")).await;
-        let kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) = moved else {
-            panic!("{moved}")
-        };
-        assert_eq!(code, 302);
+        // Kubernetes before 1.31 passes the websocket on to the node, which does not know the protocol.
+        for (code, body) in [(302, ""), (403, ""), (403, "<h1>Forbidden</h1>"), (200, "{}")] {
+            let error = refused(answer(code, &[], body)).await;
+            let kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(told)) = error else {
+                panic!("{error}")
+            };
+            assert_eq!(told, code);
+        }
     }
 }
