@@ -62,9 +62,10 @@ impl ApiServer {
 
     /// Starts it again, and returns when it is ready.
     pub(crate) fn restart(&self) {
-        self.tell("start");
         let kubeconfig = self.kubeconfig.display().to_string();
         eventually(&format!("the API server on port {} is ready", self.port), || {
+            // Again if it has ended: a connection may have had its port for a moment.
+            self.tell("start");
             Cluster::get().try_kubectl(&["--kubeconfig", &kubeconfig, "get", "--raw=/readyz"], "").ok()
         });
     }

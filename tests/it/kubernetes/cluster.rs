@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::Namespace;
 
 /// How long the control plane may take to do what it does at once on a machine that is not busy.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// A running control plane.
 #[derive(Deserialize)]

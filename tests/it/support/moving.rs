@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Database, command::pgmove_process, psql};
 
 /// Longer than any step of a sample move takes.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// A move of one database, with a run directory of its own.
 pub(crate) struct Move {
@@ -226,6 +226,8 @@ pub(crate) fn wait_until(running: &mut Running, database: &Database, statement: 
         if psql(&uri, statement).as_deref() == Ok("t") {
             return true;
         }
+        // What is waited for needs the processor, too.
+        thread::sleep(Duration::from_millis(5));
     }
     false
 }
