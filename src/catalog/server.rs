@@ -216,6 +216,11 @@ impl Server {
 }
 
 impl Database {
+    /// Whether letters are ASCII's for what goes by the database's ctype, as `pg_trgm` does, whoever compares strings.
+    pub(crate) fn has_ctype_c(&self) -> bool {
+        ["C", "POSIX"].contains(&self.ctype.as_str())
+    }
+
     pub(super) async fn read(reader: Reader<'_>, server: &Server) -> Result<Self, CatalogError> {
         let record = reader.row(sql_file!("database")).await?;
         let actual_collation_version = if server.major() >= 15 {

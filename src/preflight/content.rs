@@ -205,7 +205,7 @@ fn invalid_indexes(input: &Input<'_>) -> Vec<Finding> {
         "invalid-indexes",
         "the source has invalid indexes; pg_dump leaves them out",
         few(invalid.iter().map(|index| format!("{} on {}", index.name, index.table))),
-        format!("on the source: DROP INDEX {}; or REINDEX INDEX CONCURRENTLY", first.name.sql()),
+        format!("on the source: DROP INDEX {0}; or REINDEX INDEX CONCURRENTLY {0};", first.name.sql()),
     )]
 }
 

@@ -108,19 +108,17 @@ fn locale(input: &Input<'_>) -> Vec<Finding> {
     )]
 }
 
-/// Under ctype C, `pg_trgm` drops letters that are not ASCII: `show_trgm('Привет')` is empty.
+/// Under ctype C, whatever the provider, `pg_trgm` drops letters that are not ASCII: `show_trgm('Привет')` is empty.
 fn trigrams(input: &Input<'_>) -> Vec<Finding> {
-    let is_ascii_only = |database: &Database| {
-        database.locale_provider == LocaleProvider::Libc && ["C", "POSIX"].contains(&database.ctype.as_str())
-    };
     let has_trigrams = input.source.extensions.iter().any(|extension| extension.name == "pg_trgm");
-    if !has_trigrams || !is_ascii_only(&input.target.database) || is_ascii_only(&input.source.database) {
+    let (source, target) = (&input.source.database, &input.target.database);
+    if !has_trigrams || !target.has_ctype_c() || source.has_ctype_c() {
         return vec![];
     }
     vec![warning(
         "trigrams-ascii-only",
         "searches with pg_trgm will not find letters that are not ASCII",
-        format!("target ctype {}, source ctype {}", input.target.database.ctype, input.source.database.ctype),
+        format!("target ctype {}, source ctype {}", target.ctype, source.ctype),
         "make the target's database with the source's ctype (CloudNative-PG: bootstrap.initdb.localeCType), or with \
          C.UTF-8",
     )]

@@ -3,7 +3,7 @@
 
 use super::read::{ReadError, Reader, refusal};
 use super::{Input, Skipped, note, warning};
-use crate::catalog::{Catalog, Database, LocaleProvider};
+use crate::catalog::Catalog;
 use crate::pg::{QualifiedName, display_identifier, quote_identifier};
 use crate::plan::Plan;
 use crate::preflight::{Finding, counted, create, few, is_older};
@@ -235,14 +235,10 @@ fn extension_updates(application: &Application, input: &Input<'_>) -> Vec<Findin
         .collect()
 }
 
-fn knows_ascii_only(database: &Database) -> bool {
-    database.locale_provider == LocaleProvider::Libc && ["C", "POSIX"].contains(&database.ctype.as_str())
-}
-
 fn locale(application: &Application, input: &Input<'_>) -> Option<Finding> {
     let search = application.profile.text_search.as_ref()?;
     let uses = input.source.extensions.iter().any(|found| found.name == search.extension);
-    (uses && knows_ascii_only(&input.target.database)).then(|| {
+    (uses && input.target.database.has_ctype_c()).then(|| {
         warning(
             "application-locale",
             format!("{} of {} will not know letters that are not ASCII", search.what, application.profile.name),

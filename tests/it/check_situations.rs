@@ -49,6 +49,8 @@ const SITUATIONS: &[Situation] = &[
         options: ["", "TEMPLATE template0 LOCALE 'C'"],
         setup: ["CREATE EXTENSION pg_trgm", ""],
     },
+    // The ctype counts, not who compares strings.
+    Situation { id: "trigrams-ascii-only", options: ["", BUILTIN], setup: ["CREATE EXTENSION pg_trgm", ""] },
     Situation {
         id: "!collation-missing",
         options: ["", ""],
