@@ -88,8 +88,10 @@ pub struct Estimate {
     pub large_object_bytes: u64,
     /// Where these numbers are from.
     pub bytes_basis: String,
-    /// How long the window takes, in seconds; `None` where nothing was measured.
-    pub seconds: Option<u64>,
+    /// How long the window takes, in seconds.
+    pub seconds: u64,
+    /// Whether that was measured with these databases; else it takes that at least.
+    pub measured: bool,
     /// Where that is from.
     pub seconds_basis: String,
 }

@@ -89,10 +89,9 @@ fn estimate(document: &Document, page: Page, out: &mut String) {
     head(page, out, "estimate", &sizes);
     page.wrap(out, "  ", &estimate.bytes_basis);
     #[expect(clippy::cast_precision_loss, reason = "seconds of a window are far below 2^52")]
-    let time = estimate.seconds.map_or("time unknown".into(), |seconds| {
-        format!("the window will take about {}", duration(seconds as f64))
-    });
-    page.wrap(out, "  ", &format!("{time}: {}", estimate.seconds_basis));
+    let time = duration(estimate.seconds as f64);
+    let how_long = if estimate.measured { format!("about {time}") } else { format!("{time} at least") };
+    page.wrap(out, "  ", &format!("the window will take {how_long}: {}", estimate.seconds_basis));
 }
 
 fn head(page: Page, out: &mut String, title: &str, text: &str) {

@@ -18,6 +18,9 @@ use crate::transfer::snapshot::Snapshot;
 /// What else makes a window longer or shorter.
 const DECISIVE: [&str; 5] = ["jobs", "chunk-size", "index-memory", "vector-index", "owner"];
 
+/// Bytes of tables and indexes in a second of a window: the least of the databases in docs/performance.md, rounded down.
+const MEASURED_RATE: u64 = 140 << 20;
+
 impl Context<'_> {
     /// The plan as a document.
     pub(super) async fn document(&self, checked: &Checked, snapshot: &Snapshot, plan: &Plan) -> Document {
@@ -42,15 +45,27 @@ impl Context<'_> {
 
     fn estimate(&self, snapshot: &Snapshot) -> Estimate {
         let catalog = &snapshot.catalog;
+        let table_bytes: u64 = catalog.tables.iter().map(|table| table.total_bytes).sum();
+        let index_bytes: u64 = catalog.indexes.iter().map(|index| index.bytes).sum();
+        let large_object_bytes = catalog.large_objects.bytes;
         let rehearsed = self.rehearsed();
+        let measured = rehearsed.is_some();
+        let (seconds, seconds_basis) = rehearsed.unwrap_or_else(|| {
+            let basis = format!(
+                "{} a second, which docs/performance.md measured on two cores without a network, and no time for vector indexes; \
+                 pgmove rehearse measures it here",
+                crate::report::bytes(MEASURED_RATE)
+            );
+            ((table_bytes + index_bytes + large_object_bytes).div_ceil(MEASURED_RATE), basis)
+        });
         Estimate {
-            table_bytes: catalog.tables.iter().map(|table| table.total_bytes).sum(),
-            index_bytes: catalog.indexes.iter().map(|index| index.bytes).sum(),
-            large_object_bytes: catalog.large_objects.bytes,
+            table_bytes,
+            index_bytes,
+            large_object_bytes,
             bytes_basis: "sizes on the source's disk, free space within them among it".into(),
-            seconds: rehearsed.as_ref().map(|(seconds, _)| *seconds),
-            seconds_basis: rehearsed
-                .map_or_else(|| "nothing was measured yet (pgmove rehearse does)".into(), |(_, basis)| basis),
+            seconds,
+            measured,
+            seconds_basis,
         }
     }
 
@@ -104,7 +119,7 @@ impl Context<'_> {
         Ok(prepared.findings)
     }
 
-    /// Keeps a new plan to the one that the user gave: its chunks; what cannot be kept refuses the run.
+    /// Keeps a new plan to the one that the user gave: its chunks, the memory of its builds; what cannot be kept refuses the run.
     pub(super) async fn keep_to_given(
         &self,
         prepared: &mut Prepared,
@@ -118,6 +133,9 @@ impl Context<'_> {
             for (table, planned) in prepared.plan.tables.iter_mut().zip(&given.plan.tables) {
                 // The last one has no end, so they hold the whole table however it has grown.
                 table.chunks.clone_from(&planned.chunks);
+            }
+            for (step, planned) in prepared.plan.steps.iter_mut().zip(&given.plan.steps) {
+                step.maintenance_work_mem = planned.maintenance_work_mem;
             }
         }
         prepared.findings.extend(changed.into_iter().map(finding));
