@@ -21,8 +21,9 @@ use crate::transfer::convert::{self, ConvertError};
 use crate::transfer::digest::{Digest, Digester, RowError, first_row};
 use crate::transfer::rate::Rate;
 
-/// How many bytes are gathered before they are handed to the target.
-pub const BUFFER: usize = 64 * 1024;
+/// How many bytes are gathered before they are handed to the target: with the row that makes them so many, and the message's head,
+/// they are a frame of a tunnel (`src/kubernetes/tunnel/forward.rs`).
+pub const BUFFER: usize = 56 * 1024;
 
 /// The signature, flags and extension length that a COPY BINARY stream begins with.
 pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

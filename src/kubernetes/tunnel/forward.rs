@@ -30,9 +30,9 @@ use super::TunnelCause;
 use super::spdy::{self, Came, Streams};
 use crate::pg::server_error::describe_chain;
 
-/// How much of the connection's bytes a frame carries at most: the 64 KiB that a lane gathers before it hands its rows over; the
-/// last row and the message's head go with them, or each such frame would be followed by a tiny one.
-pub(super) const FRAME: usize = 72 * 1024;
+/// How much of the connection's bytes a frame carries at most: what a lane hands over at once, with its last row, or each such frame
+/// would be followed by a tiny one.
+pub(super) const FRAME: usize = 64 * 1024;
 
 /// How much is read at once: TLS gives a record, of 16 KiB at most. The buffer is zeroed before each read, so the
 /// library's own 128 KiB cost more than the read itself.
