@@ -137,7 +137,8 @@ spec:
             evidence: format!("no pod uses claim {claim}; {volume}"),
             objects: vec![],
             remedy: format!(
-                "put the image into this manifest, apply it, and name pod/{} as the source:\n{}",
+                "put the image into this manifest, apply it, and name pod/{} as the source, with the Secret of its login \
+                 (--source-secret):\n{}",
                 self.pod(),
                 self.manifest()
             ),

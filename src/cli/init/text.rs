@@ -84,10 +84,10 @@ fn described(out: &mut String, name: &str, side: &Side<'_>, has_context: bool, i
     }
     comment(out, &format!("Database {}, as role {}.", login.database(), login.user()));
     comment(out, &data(&instance.data));
-    if !instance.owners.is_empty() {
-        let owners: Vec<String> = instance.owners.iter().map(ToString::to_string).collect();
-        comment(out, &format!("Looked after by {}.", owners.join(", ")));
-    }
+    let owners: Vec<String> = instance.owners.iter().map(ToString::to_string).collect();
+    let owners =
+        if owners.is_empty() { "none of Flux, Argo CD and Helm".to_owned() } else { owners.join(", ") };
+    comment(out, &format!("Looked after by {owners}."));
     key(out, name, &object.to_string());
     let own = [
         ("namespace", is_apart.then(|| instance.at.namespace.clone())),
@@ -187,6 +187,23 @@ mod tests {
             },
             cluster: None,
         }
+    }
+
+    #[test]
+    fn who_looks_after_a_server_is_told() {
+        use crate::kubernetes::owner::Owner;
+
+        let none = Cluster { namespace: None, context: None, kubeconfig: None };
+        let side = |object, owners| {
+            let mut side = side(object, "home", ObjectOptions::default());
+            side.instance.owners = owners;
+            side
+        };
+        let owner = Owner::Kustomization { namespace: "flux-system".into(), name: "apps".into() };
+        let text = of(&none, &side("sts/old", vec![owner.clone()]), &side("cluster/new", vec![]));
+        let told: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# Looked after by ")).collect();
+        assert_eq!(told, [format!("{owner}."), "none of Flux, Argo CD and Helm.".to_owned()]);
     }
 
     #[test]

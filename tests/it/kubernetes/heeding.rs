@@ -203,8 +203,15 @@ fn a_run_begins_in_no_cluster_that_is_not_ready_nor_builds_what_its_memory_does_
     let world = World::of(&source);
     let administrator = world.namespace.cluster.kubeconfig.clone();
     let moving = [&["run"], &SIDES[..]].concat();
+    let change = |spec: Value| {
+        let object = "clusters.postgresql.cnpg.io/immich-postgres";
+        let patch = format!("--patch={}", json!({ "spec": spec }));
+        world.namespace.kubectl(&["patch", object, "--type=merge", &patch]);
+    };
     report(&world.namespace, &json!({ "readyInstances": 1 }));
+    change(json!({ "storage": { "size": "1Mi" } }));
     let found = findings(&world, &administrator, &[]);
+    change(json!({ "storage": { "size": "10Gi" } }));
     // The image of the source's pod is postgres:15, its data are in the container, and the Cluster has no backup.
     for (id, severity) in [
         ("cluster-unready", "blocking"),
@@ -212,6 +219,7 @@ fn a_run_begins_in_no_cluster_that_is_not_ready_nor_builds_what_its_memory_does_
         ("source-data-not-kept", "warning"),
         ("extensions-in-postgres", "warning"),
         ("no-backup", "warning"),
+        ("target-volume-small", "warning"),
     ] {
         let of_id = named(&found, id);
         assert!(of_id.len() == 1 && of_id[0]["severity"] == severity, "{id}: {found:#?}");
@@ -221,11 +229,7 @@ fn a_run_begins_in_no_cluster_that_is_not_ready_nor_builds_what_its_memory_does_
     assert_eq!(leftovers(&world.target), "");
     report(&world.namespace, &json!({ "readyInstances": 2 }));
 
-    let limited = |memory: &str| {
-        let limit = json!({ "spec": { "resources": { "limits": { "memory": memory } } } }).to_string();
-        let object = "clusters.postgresql.cnpg.io/immich-postgres";
-        world.namespace.kubectl(&["patch", object, "--type=merge", "--patch", &limit]);
-    };
+    let limited = |memory: &str| change(json!({ "resources": { "limits": { "memory": memory } } }));
     limited("16Mi");
     let refused = run(&world, &administrator, &moving);
     refused.assert(3, &["[index-memory]", "limit 16.0 MiB"]);
