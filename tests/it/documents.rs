@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::pgmove;
 
-const DOCUMENTS: [&str; 16] = [
+const DOCUMENTS: [&str; 17] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/README.md",
@@ -17,6 +17,7 @@ const DOCUMENTS: [&str; 16] = [
     "docs/containers.md",
     "docs/exit-codes.md",
     "docs/findings.md",
+    "docs/getting-started.md",
     "docs/kubernetes.md",
     "docs/performance.md",
     "docs/plan.md",
