@@ -8,7 +8,7 @@ use super::going_on::{SAMPLE, Scene};
 use super::heeding::account;
 use super::window::{WINDOW, application, refuses_writes, standing};
 use super::{ApiServer, Namespace, cluster::eventually, cnpg};
-use crate::support::{Database, Ended, Move, Running, Server, leftovers};
+use crate::support::{Cut, Database, Ended, Fault, Move, Running, Server, leftovers};
 
 const CHANGED: [&str; 2] = ["deployment/immich-server", "cronjob/backup"];
 
@@ -157,6 +157,15 @@ fn a_window_finds_the_pod_of_its_target_again_that_is_replaced() {
         let pods = journal.iter().filter(is_target).map(|record| &record["server"]["at"]["uid"]);
         assert_eq!(pods.collect::<Vec<_>>(), [&former, &new]);
     });
+}
+
+#[test]
+fn a_window_whose_snapshots_holder_is_cut_off_goes_on_with_a_new_one() {
+    let window = Window::begin(|_, _| ());
+    // It is asked at the latest when all rows are copied.
+    let ping = Fault { words: "\u{b}SELECT\0", spared: 0, cut: Cut::Answer(0), times: 1 };
+    window.scene.world.proxies[0].set(ping);
+    window.ends_proven(&["snapshot is lost", "going on from the journal"], |_| ());
 }
 
 /// Takes the right to connect to pods away from the account, or gives it back, and waits until that holds.
