@@ -61,7 +61,7 @@ pub(super) fn source(more: &str) -> Database {
     source
 }
 
-fn frozen(world: &World, source: &Database) -> Move {
+pub(super) fn frozen(world: &World, source: &Database) -> Move {
     let mut run = world.to_move(source);
     run.admin = None;
     run.options.extend(WINDOW.map(str::to_owned));

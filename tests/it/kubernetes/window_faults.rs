@@ -1,14 +1,16 @@
 //! Windows, frozen and fenced, that meet faults while their rows are copied, by the whole program.
 
+use std::{fs, path::Path};
+
 use serde_json::{Value, json};
 
 use super::endpoints::{World, log_in};
 use super::freeze::{names_pgmove, replicas, workload, written};
 use super::going_on::{SAMPLE, Scene};
 use super::heeding::account;
-use super::window::{WINDOW, application, refuses_writes, standing};
+use super::window::{self, WINDOW, application, refuses_writes, standing};
 use super::{ApiServer, Namespace, cluster::eventually, cnpg};
-use crate::support::{Cut, Database, Ended, Fault, Move, Running, Server, leftovers};
+use crate::support::{Cut, Database, Direction, Ended, Fault, Move, Proxy, Running, Server, leftovers};
 
 const CHANGED: [&str; 2] = ["deployment/immich-server", "cronjob/backup"];
 
@@ -166,6 +168,43 @@ fn a_window_whose_snapshots_holder_is_cut_off_goes_on_with_a_new_one() {
     let ping = Fault { words: "\u{b}SELECT\0", spared: 0, cut: Cut::Answer(0), times: 1 };
     window.scene.world.proxies[0].set(ping);
     window.ends_proven(&["snapshot is lost", "going on from the journal"], |_| ());
+}
+
+/// Puts a proxy between a run and its API server.
+fn in_between(world: &World, run: &mut Move, directory: &Path) -> Proxy {
+    let text =
+        fs::read_to_string(&world.namespace.cluster.kubeconfig).expect("the administrator's kubeconfig");
+    let config: Value = serde_json::from_str(&text).expect("it is written as JSON");
+    let server = config["clusters"][0]["cluster"]["server"].as_str().expect("a URL");
+    let port = server.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let proxy = Proxy::start(port);
+    let kubeconfig = directory.join("kubeconfig");
+    fs::write(&kubeconfig, proxy.uri(&text, port)).expect("a file of a temporary directory");
+    log_in(run, &kubeconfig);
+    proxy
+}
+
+#[test]
+fn a_window_whose_connection_to_the_api_server_is_cut_in_the_midst_of_rows_copies_their_chunk_again() {
+    let rows = "CREATE TABLE thumbnail AS
+        SELECT id, repeat(md5(id::text), 128) AS bytes FROM generate_series(1, 1000) AS id";
+    for (direction, pod) in [(Direction::Down, "immich-postgres-0"), (Direction::Up, "immich-postgres-1")] {
+        let source = window::source(rows);
+        let world = World::of(&source);
+        application(&world.namespace);
+        let before = all_written(&world);
+        let mut run = window::frozen(&world, &source);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let proxy = in_between(&world, &mut run, directory.path());
+        // Nothing but the rows of that table is as long.
+        proxy.cut(direction, 2_000_003);
+        let ended = run.run(&[]);
+        let tunnel = format!("the tunnel to {}/{pod}:5432 broke: ", world.namespace.name);
+        ended.assert(0, &["equal: ", "the application is frozen still", "retry: public.thumbnail", &tunnel]);
+        assert!(!ended.output.contains("going on from the journal"), "{}", ended.output);
+        assert_eq!(proxy.fired(), 1);
+        assert_moved(&source, &world, &run, &before);
+    }
 }
 
 /// Takes the right to connect to pods away from the account, or gives it back, and waits until that holds.

@@ -22,7 +22,7 @@ pub(crate) use database::Database;
 pub(crate) use install::Install;
 pub(crate) use library::{SMALL, Vectors};
 pub(crate) use moving::{Ended, Move, Running, wait_until};
-pub(crate) use proxy::{Cut, Fault, Proxy};
+pub(crate) use proxy::{Cut, Direction, Fault, Proxy};
 pub(crate) use server::{PASSWORD, Server, Variant};
 pub(crate) use state::{State, leftovers, state, untouched};
 

@@ -46,6 +46,15 @@ pub(crate) struct Fault {
     pub(crate) times: usize,
 }
 
+/// From where to where bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the client to the server.
+    Up,
+    /// From the server to the client.
+    Down,
+}
+
 /// Listens on a port of its own and passes everything on, until a fault is set.
 pub(crate) struct Proxy {
     /// On 127.0.0.1.
@@ -56,6 +65,7 @@ pub(crate) struct Proxy {
 #[derive(Default)]
 struct Shared {
     fault: Mutex<Option<Fault>>,
+    cut: Mutex<Option<(Direction, usize)>>,
     seen: AtomicUsize,
     fired: AtomicUsize,
     is_severed: AtomicBool,
@@ -94,6 +104,13 @@ impl Proxy {
         *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
+    /// Cuts the first connection that carries more than so many bytes in this direction, after exactly these: for what is
+    /// encrypted.
+    pub(crate) fn cut(&self, direction: Direction, bytes: usize) {
+        self.shared.fired.store(0, Ordering::SeqCst);
+        *self.shared.cut.lock().unwrap_or_else(PoisonError::into_inner) = Some((direction, bytes));
+    }
+
     /// How many connections the fault has cut.
     pub(crate) fn fired(&self) -> usize {
         self.shared.fired.load(Ordering::SeqCst)
@@ -123,7 +140,8 @@ impl Shared {
         let pair = (clone(&client), clone(&server));
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push(pair);
         let (limit, ours) = (Arc::clone(&answers), (clone(&client), clone(&server)));
-        thread::spawn(move || forward_answers(ours.1, ours.0, &limit));
+        let shared = Arc::clone(self);
+        thread::spawn(move || forward_answers(ours.1, ours.0, &shared, &limit));
         let shared = Arc::clone(self);
         thread::spawn(move || shared.forward_requests(client, server, &answers));
     }
@@ -140,10 +158,24 @@ impl Shared {
         })
     }
 
+    /// How much of these bytes still gets through, if the connection is to be cut within them.
+    fn cuts(&self, direction: Direction, carried: &mut usize, length: usize) -> Option<usize> {
+        let before = *carried;
+        *carried += length;
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, bytes) = cut.take_if(|(of, bytes)| *of == direction && (before..*carried).contains(bytes))?;
+        self.fired.fetch_add(1, Ordering::SeqCst);
+        Some(bytes - before)
+    }
+
     fn forward_requests(&self, mut client: TcpStream, mut server: TcpStream, answers: &Answers) {
         let mut buffer = vec![0; 1 << 16];
-        let (mut left, mut is_held) = (usize::MAX, false);
+        let (mut left, mut is_held, mut carried) = (usize::MAX, false, 0);
         while let Ok(length @ 1..) = client.read(&mut buffer) {
+            if let Some(passed) = self.cuts(Direction::Up, &mut carried, length) {
+                let _ = server.write_all(&buffer[..passed]);
+                return end(&client, &server);
+            }
             if left == usize::MAX {
                 match self.strikes(&buffer[..length]) {
                     None => {}
@@ -179,9 +211,13 @@ impl Shared {
     }
 }
 
-fn forward_answers(mut server: TcpStream, mut client: TcpStream, limit: &Answers) {
-    let mut buffer = vec![0; 1 << 16];
+fn forward_answers(mut server: TcpStream, mut client: TcpStream, shared: &Shared, limit: &Answers) {
+    let (mut buffer, mut carried) = (vec![0; 1 << 16], 0);
     while let Ok(length @ 1..) = server.read(&mut buffer) {
+        if let Some(passed) = shared.cuts(Direction::Down, &mut carried, length) {
+            let _ = client.write_all(&buffer[..passed]);
+            return end(&client, &server);
+        }
         let left = limit.left.load(Ordering::SeqCst);
         let passed = usize::try_from(left).map_or(0, |left| length.min(left));
         if client.write_all(&buffer[..passed]).is_err() {
