@@ -45,6 +45,23 @@ fn a_tunnel_that_is_cut_is_a_chunk_copied_again_with_the_reason() {
 }
 
 #[test]
+fn a_right_that_is_missed_for_a_moment_in_the_midst_of_a_run_is_told_and_waited_for() {
+    let forbidden = "pods \"legacy-0\" is forbidden: User \"jane\" cannot create resource \"pods/portforward\" in API group \"\"";
+    let (stand_in, moved) = to_move();
+    let (after, end) = (After::Down(3000), End::Reset);
+    stand_in.set(Fault { pod: "", words: "TO STDOUT", spared: 10, times: 1, after, end });
+    // Two requests to cancel what the lane had begun come first.
+    stand_in.refuse(&[(403, forbidden); 4]);
+    let (outcome, retries) = moved.run(false);
+    assert_eq!(stand_in.fired(), 1, "{outcome:?}");
+    moved.assert_moved(&outcome);
+    let [cut, refused @ ..] = &*retries else { panic!("nothing was tried again") };
+    assert!(cut.contains("the tunnel to media/legacy-0:5432 broke: "), "{cut}");
+    let reason = "account jane may not create pods/portforward";
+    assert!(!refused.is_empty() && refused.iter().all(|told| told.contains(reason)), "{refused:?}");
+}
+
+#[test]
 fn a_tunnel_that_stands_still_is_given_up() {
     let (stand_in, moved) = to_move();
     let hold = End::Hold(Duration::from_secs(60));

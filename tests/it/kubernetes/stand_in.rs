@@ -191,7 +191,7 @@ impl StandIn {
         self.shared.opened.load(Ordering::SeqCst)
     }
 
-    /// Has the next tunnels refused so, one after the other.
+    /// Has the next tunnels refused so, one after the other; where a fault is set, those after it has struck.
     pub(crate) fn refuse(&self, refusals: &[(u16, &'static str)]) {
         *lock(&self.shared.refusals) = refusals.iter().rev().copied().collect();
     }
@@ -211,7 +211,9 @@ impl Shared {
         let name = path.trim_start_matches("/api/v1/namespaces/media/pods/");
         let (name, rest) = name.split_once('/').unwrap_or((name, ""));
         let pod = lock(&self.pods).get(name).cloned();
-        let refusal = if rest.starts_with("portforward") { lock(&self.refusals).pop() } else { None };
+        let is_due = lock(&self.fault).is_none() || self.fired.load(Ordering::SeqCst) > 0;
+        let is_refused = is_due && rest.starts_with("portforward");
+        let refusal = if is_refused { lock(&self.refusals).pop() } else { None };
         match (pod, refusal) {
             (_, Some((code, message))) => answer(stream, code, &status(code, name, message)).await,
             (None, _) => answer(stream, 404, &status(404, name, "not found")).await,
