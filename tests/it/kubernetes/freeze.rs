@@ -292,6 +292,9 @@ async fn a_freeze_stops_what_writes_and_is_put_back_without_a_trace() {
     ] {
         assert_eq!(namespace.get(object).expect("it is there")["spec"]["suspend"], true, "{object}");
     }
+    for object in CHANGED {
+        assert!(names_pgmove(&namespace, object), "{object}");
+    }
     let pods =
         namespace.kubectl(&["get", "pods", "--field-selector=status.phase!=Succeeded", "--output=name"]);
     assert_eq!(pods, "pod/db-0", "the source stays up, and nothing else");
