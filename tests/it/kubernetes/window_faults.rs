@@ -167,7 +167,16 @@ fn a_window_whose_snapshots_holder_is_cut_off_goes_on_with_a_new_one() {
     // It is asked at the latest when all rows are copied.
     let ping = Fault { words: "\u{b}SELECT\0", spared: 0, cut: Cut::Answer(0), times: 1 };
     window.scene.world.proxies[0].set(ping);
-    window.ends_proven(&["snapshot is lost", "going on from the journal"], |_| ());
+    window.ends_proven(&["snapshot is lost", "going on from the journal"], |run| {
+        let journal = run.journal();
+        let is_copied = |record: &&Value| record["record"] == "stage-finished" && record["stage"] == "copy";
+        let is_missed = |record: &&Value| record["record"] == "retried";
+        let first = journal.iter().find(|record| is_copied(record) || is_missed(record));
+        assert!(
+            first.is_some_and(|record| is_missed(&record)),
+            "the copy counts without its locks: {journal:?}"
+        );
+    });
 }
 
 /// Puts a proxy between a run and its API server.
